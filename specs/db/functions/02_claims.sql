@@ -1,0 +1,145 @@
+-- Who gets which instance. One statement for the caller, a volatile function inside: each statement in it sees what
+-- committed while the last one waited, which a plain statement (one snapshot) cannot.
+-- Order of locks everywhere: the pool's line, then the claim, then the instance.
+
+create or replace function lock_line(line_pool text) returns void language sql as $$
+  select pg_advisory_xact_lock(hashtextextended('clawpool line ' || line_pool, 0))
+$$;
+
+-- First of the shelf: newest revision, then longest ready. Null: none that nobody else is taking.
+-- `for no key update`: `for update` would also skip rows that a foreign key of a row being written holds.
+create or replace function pick_instance(shelf_pool text) returns text language sql volatile as $$
+  select id from instances where pool = shelf_pool and shelf
+   order by rank desc, ready_at limit 1 for no key update skip locked
+$$;
+
+-- Binds waiting claims to free instances, first come first served. The caller holds the line's lock.
+create or replace function serve_line(line_pool text) returns int language plpgsql volatile
+security definer set search_path from current as $$
+declare
+  waiting text;
+  picked text;
+  served int := 0;
+begin
+  loop
+    select id into waiting from claims
+     where pool = line_pool and phase = 'Waiting' and cancelled_at is null and deadline_at > pool_now()
+     order by priority desc, number limit 1 for no key update;
+    exit when waiting is null;
+    picked := pick_instance(line_pool);
+    exit when picked is null;
+    update claims set phase = 'Bound', instance_id = picked, bound_at = coalesce(bound_at, pool_now()) where id = waiting;
+    update instances set claim_id = waiting, claimed_at = pool_now() where id = picked;
+    served := served + 1;
+  end loop;
+  return served;
+end $$;
+
+-- {claimId, pool, actor, agentName, instructions, joinUrl, extra, ttlSeconds, priority, wait, deadlineSeconds, key, bodyHash}
+-- -> {outcome: Bound | Waiting | Empty | Known | KeyReused, claimId, instanceId, waiting}
+create or replace function submit_claim(request jsonb) returns jsonb language plpgsql volatile
+security definer set search_path from current as $$
+declare
+  its_pool constant text := request ->> 'pool';
+  its_id constant text := request ->> 'claimId';
+  known record;
+  picked text;
+  tries int := 0;
+begin
+  if request ->> 'key' is not null then
+    select k.claim_id, k.body_hash, c.instance_id into known from claim_keys k join claims c on c.id = k.claim_id
+     where k.actor = request ->> 'actor' and k.key = request ->> 'key';
+    if found then
+      return jsonb_build_object('outcome', case when known.body_hash = request ->> 'bodyHash' then 'Known' else 'KeyReused' end,
+        'claimId', known.claim_id, 'instanceId', known.instance_id);
+    end if;
+  end if;
+
+  if not exists (select from claims where pool = its_pool and phase = 'Waiting') then
+    picked := pick_instance(its_pool);
+  end if;
+  if picked is null then
+    perform lock_line(its_pool);
+    perform serve_line(its_pool);
+    -- A row that somebody has locked for a moment is not absent: look again while a free one exists, locked or not.
+    loop
+      exit when exists (select from claims where pool = its_pool and phase = 'Waiting'
+                           and cancelled_at is null and deadline_at > pool_now());
+      picked := pick_instance(its_pool);
+      tries := tries + 1;
+      exit when picked is not null or tries >= 10
+             or not exists (select from instances where pool = its_pool and shelf);
+      perform pg_sleep(0.002);
+    end loop;
+  end if;
+  if picked is null and not (request ->> 'wait')::boolean then
+    return jsonb_build_object('outcome', 'Empty'); -- a refusal stores nothing: the retry is a new try
+  end if;
+
+  if request ->> 'key' is not null then
+    -- The claim's row first: the key refers to it. A twin that came first wins and this claim is never made.
+    perform pg_advisory_xact_lock(hashtextextended('clawpool key ' || (request ->> 'actor') || ' ' || (request ->> 'key'), 0));
+    select k.claim_id, k.body_hash, c.instance_id into known from claim_keys k join claims c on c.id = k.claim_id
+     where k.actor = request ->> 'actor' and k.key = request ->> 'key';
+    if found then
+      return jsonb_build_object('outcome', case when known.body_hash = request ->> 'bodyHash' then 'Known' else 'KeyReused' end,
+        'claimId', known.claim_id, 'instanceId', known.instance_id);
+    end if;
+  end if;
+
+  insert into claims (id, pool, actor, agent_name, instructions, join_url, extra, ttl_seconds, priority, deadline_at,
+                      phase, instance_id, bound_at, created_at)
+  values (its_id, its_pool, request ->> 'actor', request ->> 'agentName', request ->> 'instructions', request ->> 'joinUrl',
+          coalesce(request -> 'extra', '{}'), (request ->> 'ttlSeconds')::int, coalesce((request ->> 'priority')::smallint, 0),
+          pool_now() + make_interval(secs => (request ->> 'deadlineSeconds')::double precision),
+          case when picked is null then 'Waiting' else 'Bound' end, picked,
+          case when picked is null then null else pool_now() end, pool_now());
+  if request ->> 'key' is not null then
+    insert into claim_keys (actor, key, claim_id, body_hash)
+    values (request ->> 'actor', request ->> 'key', its_id, request ->> 'bodyHash');
+  end if;
+  if picked is not null then
+    -- The binding changes the instance's own row: a rival that saw it free is checked again and finds it taken.
+    update instances set claim_id = its_id, claimed_at = pool_now() where id = picked;
+  end if;
+  return jsonb_build_object('outcome', case when picked is null then 'Waiting' else 'Bound' end,
+    'claimId', its_id, 'instanceId', picked);
+end $$;
+
+-- Ends what never began: waiting or bound claims that were cancelled or whose deadline passed. An instance that was bound
+-- but not begun goes back to the shelf untouched, and the line is served at once.
+create or replace function end_unbegun_claims(lease_pool text, lease_epoch bigint) returns setof claims
+language plpgsql volatile as $$
+declare
+  c claims;
+  ended int := 0;
+begin
+  perform 1 from leases where pool = lease_pool and epoch = lease_epoch for key share;
+  if not found then return; end if;
+  if not exists (select from claims where pool = lease_pool and phase in ('Waiting', 'Bound')
+                    and (cancelled_at is not null or deadline_at <= pool_now() or released_at is not null)) then
+    return;
+  end if;
+  perform lock_line(lease_pool);
+  for c in
+    select * from claims where pool = lease_pool and phase in ('Waiting', 'Bound')
+       and (cancelled_at is not null or deadline_at <= pool_now() or released_at is not null)
+     order by number limit 500 for no key update skip locked
+  loop
+    update instances set claim_id = null, claimed_at = null where claim_id = c.id and phase = 'idle';
+    if not found and c.phase = 'Bound' and exists (select from instances where claim_id = c.id) then
+      continue; -- begun meanwhile: only the outcome ends a delivery
+    end if;
+    update claims set
+      phase = case when cancelled_at is not null or released_at is not null then 'Cancelled' else 'Expired' end,
+      reason = case when cancelled_at is not null or released_at is not null then 'Cancelled' else 'DeadlineExceeded' end,
+      message = case when cancelled_at is not null or released_at is not null then 'Cancelled before an instance was touched.'
+                     else 'No instance could be delivered before the deadline. Claim again, or raise minIdle.' end,
+      ended_at = pool_now()
+     where id = c.id returning * into c;
+    ended := ended + 1;
+    perform tell(jsonb_build_object('kind', 'done', 'pool', c.pool, 'ids', jsonb_build_array(c.id)));
+    return next c;
+  end loop;
+  if ended > 0 then perform serve_line(lease_pool); end if;
+end $$;

@@ -1,0 +1,405 @@
+import type { Claim } from '../claim.ts'
+import { Conflict, NotFound } from '../errors.ts'
+import {
+  type Attempt,
+  type Counts,
+  type Instance,
+  type InstanceId,
+  type InstanceStatus,
+  type Probe,
+  STATUSES,
+  type StoredSnapshot,
+} from '../instance.ts'
+import type { Sql } from './connect.ts'
+import type { Fence } from './pools.ts'
+import { claimFromRow, instanceFromRow, instant, integer, type Row, text } from './rows.ts'
+
+/** What the API's role may read; the stamp and the canary are between the controller and the disk. */
+const readable = (sql: Sql) => sql`
+  id, pool, wanted, recycle_requested, protected, claim_id, made_by, drained_by, machine, phase, status, attempt, touched,
+  proven_at, recycled, reuses, revision, sprite_name, sprite_id, sprite_url, checkpoint_id, checkpoint_at, commit, takes,
+  progress, conditions, error, next_look_at, created_at, first_ready_at, ready_at, claimed_at, updated_at, resource_version`
+
+export interface InstanceView extends Instance {
+  agentName: string | null
+  probe: Probe
+}
+
+const probeFromRow = (row: Row): Probe => ({
+  okAt: instant(row.ok_at),
+  failedAt: instant(row.failed_at),
+  strikes: integer(row.strikes ?? 0),
+  latencyMs: row.latency_ms === null || row.latency_ms === undefined ? null : integer(row.latency_ms),
+  verdict: text(row.verdict),
+})
+
+/** All seven, zeros too. Their sum is what counts against `maxTotal`. */
+export async function countInstances(sql: Sql, pool: string): Promise<Counts> {
+  const rows = await sql<{ status: InstanceStatus; n: number }[]>`
+    select status, count(*)::int as n from instances where pool = ${pool} group by status`
+  const counts = Object.fromEntries(STATUSES.map((status) => [status, 0])) as Counts
+  for (const { status, n } of rows) counts[status] = n
+  return counts
+}
+
+/** Newest first, whole: `maxTotal` bounds it. */
+export async function listInstances(
+  sql: Sql,
+  pool: string,
+  page: { limit: number; after?: { createdAt: string; id: string } | undefined } = { limit: 20_000 },
+): Promise<InstanceView[]> {
+  const rows = await sql<Row[]>`
+    select ${readable(sql)}, p.ok_at, p.failed_at, p.strikes, p.latency_ms, p.verdict,
+           (select agent_name from claims c where c.id = i.claim_id) as agent_name
+      from instances i left join instance_probes p on p.instance_id = i.id
+     where i.pool = ${pool}
+       ${page.after ? sql`and (i.created_at, i.id) < (${page.after.createdAt}::timestamptz, ${page.after.id})` : sql``}
+     order by i.created_at desc, i.id desc limit ${page.limit}`
+  return rows.map(viewFromRow)
+}
+
+/** @throws NotFound */
+export async function getInstance(sql: Sql, pool: string, id: string): Promise<InstanceView> {
+  const [row] = await sql<Row[]>`
+    select ${readable(sql)}, p.ok_at, p.failed_at, p.strikes, p.latency_ms, p.verdict,
+           (select agent_name from claims c where c.id = i.claim_id) as agent_name
+      from instances i left join instance_probes p on p.instance_id = i.id
+     where i.pool = ${pool} and i.id = ${id}`
+  if (!row) throw new NotFound('instance', id)
+  return viewFromRow(row)
+}
+
+const viewFromRow = (row: Row): InstanceView => ({
+  ...instanceFromRow(row),
+  agentName: text(row.agent_name),
+  probe: probeFromRow(row),
+})
+
+/** Ids of the claimed ones, newest claim first. */
+export async function claimedIds(sql: Sql, pool: string): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select id from instances where pool = ${pool} and claim_id is not null order by claimed_at desc nulls last, id`
+  return rows.map(({ id }) => id)
+}
+
+// ── what the API edits ──────────────────────────────────────────────────────────────────────────────────────────
+
+/**
+ * Asks for one more recycle of the life that runs now; while one is asked for already it is the same one.
+ * Returns the number that `recycled` must reach.
+ * @throws NotFound, Conflict `ClaimChanged` when `claim` is given and another claim holds it, `Protected`
+ */
+export async function requestRecycle(
+  sql: Sql,
+  pool: string,
+  id: string,
+  claim: string | null,
+): Promise<number> {
+  const [row] = await sql<{ recycle_requested: number }[]>`
+    update instances set recycle_requested = case when recycle_requested > recycled then recycle_requested else recycle_requested + 1 end
+     where pool = ${pool} and id = ${id} and not protected and wanted = 'present' ${ifClaim(sql, claim)}
+    returning recycle_requested`
+  if (row) return row.recycle_requested
+  throw await whyRefused(sql, pool, id, claim)
+}
+
+/**
+ * From now on it is unwanted; repeating it changes nothing.
+ * @throws NotFound, Conflict `ClaimChanged` or `Protected`
+ */
+export async function requestDestroy(
+  sql: Sql,
+  pool: string,
+  id: string,
+  claim: string | null,
+): Promise<void> {
+  const rows = await sql`
+    update instances set wanted = 'absent'
+     where pool = ${pool} and id = ${id} and (not protected or wanted = 'absent') ${ifClaim(sql, claim)} returning id`
+  if (rows.length === 0) throw await whyRefused(sql, pool, id, claim)
+}
+
+const ifClaim = (sql: Sql, claim: string | null) =>
+  claim === null ? sql`` : sql`and (claim_id is null or claim_id = ${claim})`
+
+async function whyRefused(sql: Sql, pool: string, id: string, claim: string | null): Promise<Error> {
+  const instance = await getInstance(sql, pool, id)
+  if (claim !== null && instance.claimId !== null && instance.claimId !== claim)
+    return new Conflict(
+      'ClaimChanged',
+      `instance ${id} serves another claim by now (${instance.claimId}): reload, then decide again`,
+    )
+  if (instance.protected)
+    return new Conflict(
+      'Protected',
+      `instance ${id} is protected: unprotect it first (PATCH protected=false)`,
+    )
+  return new Conflict('BeingDeleted', `instance ${id} is being deleted already`)
+}
+
+/** @throws NotFound */
+export async function setProtected(sql: Sql, pool: string, id: string, value: boolean): Promise<void> {
+  const rows =
+    await sql`update instances set protected = ${value} where pool = ${pool} and id = ${id} returning id`
+  if (rows.length === 0) throw new NotFound('instance', id)
+}
+
+// ── what the controller reads and writes ────────────────────────────────────────────────────────────────────────
+
+/** One read for one pass: the row, the claim that holds it, this life's key, its probes. */
+export interface Loaded {
+  instance: Instance
+  claim: Claim | null
+  gatewayKey: string | null
+  gatewayToken: string | null
+  probe: Probe
+}
+
+export async function loadInstances(sql: Sql, ids: readonly string[]): Promise<Loaded[]> {
+  const rows = await sql<{ i: Row; c: Row | null; s: Row | null; p: Row | null }[]>`
+    select to_jsonb(i) as i, to_jsonb(c) as c, to_jsonb(s) as s, to_jsonb(p) as p
+      from instances i left join claims c on c.id = i.claim_id
+      left join instance_secrets s on s.instance_id = i.id left join instance_probes p on p.instance_id = i.id
+     where i.id = any (${ids as string[]})`
+  return rows.map(({ i, c, s, p }) => ({
+    instance: instanceFromRow(i),
+    claim: c ? claimFromRow(c) : null,
+    gatewayKey: text(s?.gateway_key),
+    gatewayToken: text(s?.gateway_token),
+    probe: probeFromRow(p ?? {}),
+  }))
+}
+
+export interface News {
+  type: 'Normal' | 'Warning'
+  reason: string
+  message: string
+  claimId?: string
+}
+
+export interface InstanceWrite {
+  /** Columns of instances by their SQL names; only these change. */
+  patch: Record<string, unknown>
+  /** `{id, phase, …columns of claims}`: what happens to the claim in the same transaction. */
+  claim?: Record<string, unknown> | null
+  secret?: { gateway_key: string; gateway_token: string } | null
+  news?: readonly News[]
+}
+
+/**
+ * Writes status. A decision: fenced by the lease and compared with the row's version. An outcome (`attempt` given): where
+ * the row's attempt still is this one, and conditional on nothing else. null: somebody else was first; look again.
+ */
+export async function writeInstance(
+  sql: Sql,
+  fence: Fence,
+  instance: Pick<Instance, 'id' | 'resourceVersion'>,
+  attempt: string | null,
+  write: InstanceWrite,
+  actor: string,
+): Promise<Instance | null> {
+  const news = write.news?.map(({ claimId, ...rest }) => ({ ...rest, claim_id: claimId })) ?? null
+  const [row] = await sql<Row[]>`
+    select * from write_instance(${fence.pool}, ${fence.epoch}, ${instance.id}, ${instance.resourceVersion}, ${attempt},
+      ${sql.json(write.patch as never)}, ${nullableJson(sql, write.claim)}, ${nullableJson(sql, write.secret)},
+      ${nullableJson(sql, news)}, ${actor})`
+  return row ? instanceFromRow(row) : null
+}
+
+const nullableJson = (sql: Sql, value: unknown) =>
+  value === null || value === undefined ? null : sql.json(value as never)
+
+/** Commits the attempt of a delivery before its request is sent. null: somebody was first, or nothing is left to deliver. */
+export async function beginDelivery(
+  sql: Sql,
+  fence: Fence,
+  id: string,
+  attempt: Attempt,
+  machine: StoredSnapshot,
+): Promise<{ instance: Instance; claim: Claim; gatewayKey: string | null } | null> {
+  const [row] = await sql<
+    { begun: { instance: Row; claim: Row; gatewayKey: string | null } | null }[]
+  >`select begin_delivery(${fence.pool}, ${fence.epoch}, ${id}, ${sql.json(attempt as never)}, ${sql.json(machine as never)}) as begun`
+  const begun = row?.begun
+  return begun
+    ? {
+        instance: instanceFromRow(begun.instance),
+        claim: claimFromRow(begun.claim),
+        gatewayKey: begun.gatewayKey,
+      }
+    : null
+}
+
+export interface NewMember {
+  id: InstanceId
+  spriteName: string
+  stamp: string
+  revision: number
+  machine: StoredSnapshot
+}
+
+/** How many rows were made; null when the plan was of old news, or we do not lead: plan again. */
+export async function insertInstances(
+  sql: Sql,
+  fence: Fence,
+  planVersion: number,
+  members: readonly NewMember[],
+  operation: string | null,
+): Promise<number | null> {
+  const rows = members.map(({ spriteName, ...rest }) => ({ ...rest, sprite_name: spriteName }))
+  const [row] = await sql<{ made: number }[]>`
+    select insert_instances(${fence.pool}, ${fence.epoch}, ${planVersion}, ${sql.json(rows as never)}, ${operation}) as made`
+  return row && row.made >= 0 ? row.made : null
+}
+
+/** The row goes last. False: it changed meanwhile, or we do not lead: look again. */
+export async function removeInstance(
+  sql: Sql,
+  fence: Fence,
+  instance: Instance,
+  claimEnd: { reason: string; message: string },
+  news: readonly News[],
+  actor: string,
+): Promise<boolean> {
+  const [row] = await sql<{ removed: boolean }[]>`
+    select remove_instance(${fence.pool}, ${fence.epoch}, ${instance.id}, ${instance.resourceVersion}, ${claimEnd.reason},
+      ${claimEnd.message}, ${sql.json(news as never)}, ${actor}) as removed`
+  return row?.removed === true
+}
+
+/** Marks up to `count` idle ones unwanted: outdated first, then the oldest; never a protected one. null: we do not lead. */
+export async function unwantIdle(
+  sql: Sql,
+  fence: Fence,
+  count: number,
+  options: { operation?: string; revision?: number } = {},
+): Promise<number | null> {
+  const [row] = await sql<{ marked: number }[]>`
+    select unwant_idle(${fence.pool}, ${fence.epoch}, ${count}, ${options.operation ?? null}, ${options.revision ?? null}) as marked`
+  return row && row.marked >= 0 ? row.marked : null
+}
+
+export interface PlanRow {
+  phase: string
+  status: InstanceStatus
+  revision: number
+  bound: boolean
+  wanted: 'present' | 'absent'
+  shelf: boolean
+  count: number
+}
+
+/** What the plan reads: counts, never rows. */
+export async function planCounts(sql: Sql, pool: string): Promise<PlanRow[]> {
+  const rows = await sql<PlanRow[]>`
+    select phase, status, revision, claim_id is not null as bound, wanted, shelf, count(*)::int as count
+      from instances where pool = ${pool} group by 1, 2, 3, 4, 5, 6`
+  return [...rows]
+}
+
+/**
+ * Keys that somebody should look at: due, unsettled, asked for, or with a verdict that disagrees with the row. The settled
+ * rest is not visited.
+ */
+export async function dueInstances(
+  sql: Sql,
+  pool: string,
+  strikes: number,
+): Promise<{ id: string; phase: string; bound: boolean }[]> {
+  const rows = await sql<{ id: string; phase: string; bound: boolean }[]>`
+    select i.id, i.phase, i.claim_id is not null as bound from instances i
+      left join instance_probes p on p.instance_id = i.id left join claims c on c.id = i.claim_id
+     where i.pool = ${pool} and (
+       i.phase not in ('idle', 'claimed', 'quarantined')
+       or i.next_look_at <= pool_now() or i.wanted = 'absent' or i.recycle_requested > i.recycled
+       or (i.phase = 'idle' and i.claim_id is not null)
+       or c.released_at is not null or c.cancelled_at is not null or c.expires_at <= pool_now()
+       or i.machine -> 'context' ->> 'missingAt' is not null
+       or p.strikes >= ${strikes})`
+  return [...rows]
+}
+
+export interface ProbeTarget {
+  id: string
+  spriteName: string
+  spriteUrl: string
+  gatewayKey: string
+  bound: boolean
+  conversationId: string | null
+  resourceVersion: number
+  strikes: number
+}
+
+/** Idle and claimed ones: what the heartbeat asks. */
+export async function probeTargets(sql: Sql, pool: string): Promise<ProbeTarget[]> {
+  const rows = await sql<Row[]>`
+    select i.id, i.sprite_name, i.sprite_url, s.gateway_key, i.phase = 'claimed' as bound, c.conversation_id, i.resource_version,
+           coalesce(p.strikes, 0) as strikes
+      from instances i join instance_secrets s on s.instance_id = i.id left join instance_probes p on p.instance_id = i.id
+      left join claims c on c.id = i.claim_id
+     where i.pool = ${pool} and i.phase in ('idle', 'claimed') and i.sprite_url is not null and i.wanted = 'present'`
+  return rows.map((row) => ({
+    id: String(row.id),
+    spriteName: String(row.sprite_name),
+    spriteUrl: String(row.sprite_url),
+    gatewayKey: String(row.gateway_key),
+    bound: row.bound === true,
+    conversationId: text(row.conversation_id),
+    resourceVersion: integer(row.resource_version),
+    strikes: integer(row.strikes),
+  }))
+}
+
+export interface ProbeResult {
+  id: string
+  ok: boolean
+  latencyMs: number
+  verdict: string
+  /** The row's version that the verdict was formed on: dropped when the row has moved since. */
+  resourceVersion: number
+}
+
+/** One statement for up to 1,000. Returns those whose strikes have reached `strikes`. */
+export async function writeProbes(
+  sql: Sql,
+  results: readonly ProbeResult[],
+  strikes: number,
+): Promise<string[]> {
+  if (results.length === 0) return []
+  const rows = await sql<{ id: string }[]>`
+    with seen as (
+      select * from jsonb_to_recordset(${sql.json(results as never)})
+        as r (id text, ok boolean, "latencyMs" int, verdict text, "resourceVersion" bigint)
+    ), written as (
+      update instance_probes p set
+        ok_at = case when s.ok then pool_now() else p.ok_at end,
+        failed_at = case when s.ok then p.failed_at else pool_now() end,
+        strikes = case when s.ok then 0 else p.strikes + 1 end,
+        latency_ms = case when s.ok then s."latencyMs" else p.latency_ms end,
+        verdict = s.verdict
+       from seen s join instances i on i.id = s.id and i.resource_version = s."resourceVersion"
+      where p.instance_id = s.id
+      returning p.instance_id as id, p.strikes
+    ) select id from written where strikes >= ${strikes}`
+  return rows.map(({ id }) => id)
+}
+
+/** After a repair: the strikes belong to what was repaired. */
+export async function clearStrikes(sql: Sql, id: string): Promise<void> {
+  await sql`update instance_probes set strikes = 0, verdict = null where instance_id = ${id} and strikes > 0`
+}
+
+/** Names and ids as the provider should know them: what a listing is compared with. */
+export async function knownSprites(
+  sql: Sql,
+  pool: string,
+): Promise<{ id: string; spriteName: string; spriteId: string | null; phase: string }[]> {
+  const rows = await sql<{ id: string; sprite_name: string; sprite_id: string | null; phase: string }[]>`
+    select id, sprite_name, sprite_id, phase from instances where pool = ${pool}`
+  return rows.map((row) => ({
+    id: row.id,
+    spriteName: row.sprite_name,
+    spriteId: row.sprite_id,
+    phase: row.phase,
+  }))
+}

@@ -1,0 +1,116 @@
+import { NotFound } from '../errors.ts'
+import type { Operation, OperationKind, OperationPhase, Selector } from '../operation.ts'
+import type { Sql } from './connect.ts'
+import type { Fence } from './pools.ts'
+import { operationFromRow, type Row } from './rows.ts'
+
+export interface NewOperation {
+  id: string
+  pool: string
+  kind: OperationKind
+  selector?: Selector
+  wanted?: number
+  arguments?: Record<string, unknown>
+  actor: string
+  deadlineSeconds: number
+}
+
+export async function createOperation(sql: Sql, operation: NewOperation): Promise<Operation> {
+  const [row] = await sql<Row[]>`
+    insert into operations (id, pool, kind, selector, wanted, arguments, actor, deadline_at, created_at)
+    values (${operation.id}, ${operation.pool}, ${operation.kind}, ${sql.json((operation.selector ?? {}) as never)},
+            ${operation.wanted ?? 0}, ${sql.json((operation.arguments ?? {}) as never)}, ${operation.actor},
+            pool_now() + make_interval(secs => ${operation.deadlineSeconds}), pool_now())
+    returning *`
+  if (!row) throw new Error('the operation was not stored')
+  return operationFromRow(row)
+}
+
+/** @throws NotFound */
+export async function getOperation(sql: Sql, pool: string, id: string): Promise<Operation> {
+  const [row] = await sql<Row[]>`select * from operations where pool = ${pool} and id = ${id}`
+  if (!row) throw new NotFound('operation', id)
+  return operationFromRow(row)
+}
+
+export async function getOperations(sql: Sql, ids: readonly string[]): Promise<Operation[]> {
+  const rows = await sql<Row[]>`select * from operations where id = any (${ids as string[]})`
+  return rows.map(operationFromRow)
+}
+
+/** Newest first. */
+export async function listOperations(
+  sql: Sql,
+  pool: string,
+  page: { limit: number; after?: { createdAt: string; id: string } | undefined },
+): Promise<Operation[]> {
+  const rows = await sql<Row[]>`
+    select * from operations where pool = ${pool}
+      ${page.after ? sql`and (created_at, id) < (${page.after.createdAt}::timestamptz, ${page.after.id})` : sql``}
+     order by created_at desc, id desc limit ${page.limit}`
+  return rows.map(operationFromRow)
+}
+
+/** The newest action of this verb on that instance, finished or not; null: none. Outlives the instance. */
+export async function lastAction(
+  sql: Sql,
+  pool: string,
+  instance: string,
+  verb: 'recycle' | 'destroy',
+): Promise<Operation | null> {
+  const [row] = await sql<Row[]>`
+    select * from operations
+     where pool = ${pool} and kind = 'action' and selector ->> 'instance' = ${instance} and selector ->> 'verb' = ${verb}
+     order by created_at desc limit 1`
+  return row ? operationFromRow(row) : null
+}
+
+/** Asks for its end; what it has begun goes on. @throws NotFound */
+export async function cancelOperation(sql: Sql, pool: string, id: string): Promise<Operation> {
+  const [row] = await sql<Row[]>`
+    update operations set cancelled_at = case when phase in ('Pending', 'Running') then coalesce(cancelled_at, pool_now()) else cancelled_at end
+     where pool = ${pool} and id = ${id} returning *`
+  if (!row) throw new NotFound('operation', id)
+  return operationFromRow(row)
+}
+
+export async function openOperations(sql: Sql, pool: string): Promise<Operation[]> {
+  const rows = await sql<Row[]>`
+    select * from operations where pool = ${pool} and phase in ('Pending', 'Running') order by created_at limit 1000`
+  return rows.map(operationFromRow)
+}
+
+/** Writes progress or the end. False: not the leader, or it has ended already. */
+export async function writeOperation(
+  sql: Sql,
+  fence: Fence,
+  id: string,
+  status: {
+    phase: OperationPhase
+    done?: number
+    failed?: number
+    message?: string | null
+    result?: Record<string, unknown> | null
+  },
+): Promise<boolean> {
+  const ends = status.phase !== 'Pending' && status.phase !== 'Running'
+  const rows = await sql`
+    with lease as materialized (select 1 from leases where pool = ${fence.pool} and epoch = ${fence.epoch} for key share)
+    update operations set phase = ${status.phase}, done = ${status.done ?? 0}, failed = ${status.failed ?? 0},
+           message = ${status.message ?? null}, result = ${status.result ? sql.json(status.result as never) : null},
+           started_at = coalesce(started_at, pool_now()), finished_at = case when ${ends} then pool_now() end
+      from lease where id = ${id} and phase in ('Pending', 'Running')
+    returning tell(case when ${ends} then jsonb_build_object('kind', 'operation-done', 'pool', pool, 'ids', jsonb_build_array(id)) end)`
+  return rows.length > 0
+}
+
+/** How many of the operation's members are still in the given statuses. */
+export async function membersOf(
+  sql: Sql,
+  column: 'made_by' | 'drained_by',
+  operation: string,
+): Promise<{ status: string; count: number }[]> {
+  const rows = await sql<{ status: string; count: number }[]>`
+    select status, count(*)::int as count from instances where ${sql(column)} = ${operation} group by status`
+  return [...rows]
+}
