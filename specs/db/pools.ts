@@ -99,6 +99,8 @@ export interface Revision {
   createdAt: Date
   buildsOk: number
   failures: number
+  /** Times the breaker opened again after the one build it let through. */
+  rounds: number
   lastFailedAt: Date | null
   lastError: string | null
 }
@@ -106,7 +108,7 @@ export interface Revision {
 /** Newest first. */
 export async function listRevisions(sql: Sql, pool: string, limit = 20): Promise<Revision[]> {
   const rows = await sql<Row[]>`
-    select number, template, created_at, builds_ok, failures, last_failed_at, last_error
+    select number, template, created_at, builds_ok, failures, rounds, last_failed_at, last_error
       from pool_revisions where pool = ${pool} order by number desc limit ${limit}`
   return rows.map((row) => ({
     number: integer(row.number),
@@ -114,6 +116,7 @@ export async function listRevisions(sql: Sql, pool: string, limit = 20): Promise
     createdAt: row.created_at as Date,
     buildsOk: integer(row.builds_ok),
     failures: integer(row.failures),
+    rounds: integer(row.rounds),
     lastFailedAt: row.last_failed_at as Date | null,
     lastError: row.last_error as string | null,
   }))
@@ -126,13 +129,14 @@ export async function countBuild(
   revision: number,
   ok: boolean,
   error: string | null,
+  failure: PoolSpec['failure'],
 ) {
-  await sql`select count_build(${pool}, ${revision}, ${ok}, ${error})`
+  await sql`select count_build(${pool}, ${revision}, ${ok}, ${error}, ${failure.threshold}, ${failure.openSeconds})`
 }
 
 /** The operator's reset, and a good look's: the breaker of this revision closes. */
 export async function resetFailures(sql: Sql, pool: string, revision: number) {
-  await sql`update pool_revisions set failures = 0 where pool = ${pool} and number = ${revision} and failures > 0`
+  await sql`update pool_revisions set failures = 0, rounds = 0 where pool = ${pool} and number = ${revision} and failures > 0`
 }
 
 /**

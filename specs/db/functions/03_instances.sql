@@ -160,12 +160,17 @@ begin
   return marked;
 end $$;
 
--- What a revision's builds came to: read by the breaker, kept when the failed instance's own row is gone.
-create or replace function count_build(its_pool text, its_revision int, ok boolean, its_error text) returns void language sql as $$
+-- What a revision's builds came to: read by the breaker, kept when the failed instance's own row is gone. A burst of
+-- failures is one round; a failure after the breaker was open for its time (the one build it let through) is the next.
+create or replace function count_build(its_pool text, its_revision int, ok boolean, its_error text, threshold int, open_seconds int)
+returns void language sql as $$
   update pool_revisions set
     builds_ok = builds_ok + (case when ok then 1 else 0 end),
     failures = case when ok then 0 else failures + 1 end,
+    rounds = case when ok then 0
+                  when failures >= threshold and last_failed_at < pool_now() - make_interval(secs => open_seconds) then rounds + 1
+                  else rounds end,
     last_failed_at = case when ok then last_failed_at else pool_now() end,
     last_error = case when ok then last_error else left(its_error, 500) end
-   where pool = its_pool and number = its_revision and (not ok or failures > 0 or builds_ok = 0)
+   where pool = its_pool and number = its_revision
 $$;

@@ -35,6 +35,7 @@ create table pool_revisions (
   created_at timestamptz not null default clock_timestamp(),
   builds_ok int not null default 0,
   failures int not null default 0,              -- builds that failed in a row since the last good one: what the breaker counts
+  rounds int not null default 0,                -- times the breaker opened again after the one build it let through
   last_failed_at timestamptz,
   last_error text,
   primary key (pool, number)
