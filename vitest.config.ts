@@ -16,6 +16,7 @@ export default defineConfig({
           name: 'real',
           include: ['test/{controller,api,system,deploy,browser}/**/*.test.ts', 'test/**/*.real.test.ts'],
           exclude: ['**/node_modules/**'],
+          globalSetup: 'test/support/postgres-global.ts',
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
