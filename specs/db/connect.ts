@@ -47,7 +47,7 @@ export function connect(place: Place, options: ConnectOptions): Sql {
     fetch_types: false, // a round trip for each connection; the types we use are below
     types,
     onnotice,
-    ...(onnotify && { onnotify }),
+    ...(onnotify && { onnotify, max_lifetime: null }), // the driver would end it after half an hour
     ...(onclose && { onclose }),
   }
   return postgres(driver) as unknown as Sql // the names of `types` are no business of a caller
