@@ -1,0 +1,148 @@
+import { constants } from 'node:fs'
+import { chmod, cp, lstat, mkdir, open, readdir, readFile, rename, rmdir, unlink } from 'node:fs/promises'
+import { basename, dirname, join, matchesGlob, posix } from 'node:path'
+import { type FileEntry, type Files, Refusal } from '../engine.ts'
+import { locate, locateEntry } from './paths.ts'
+import { removeTree, type SpriteFolder } from './sprite-folder.ts'
+
+const NEW_FILE_MODE = 0o644
+
+/** The file API over the Sprite's folder. `change` runs a change alone among the changes to this Sprite. */
+export function spriteFiles(folder: SpriteFolder, change: <T>(run: () => Promise<T>) => Promise<T>): Files {
+  return {
+    read: (path) => answering(async () => readFile(await locate(folder, path))),
+
+    write: (path, bytes, { mode, parents }) =>
+      answering(() =>
+        change(async () => {
+          const target = await locate(folder, path)
+          if (parents) await mkdir(dirname(target), { recursive: true })
+          const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants
+          const file = await open(target, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode ?? NEW_FILE_MODE)
+          try {
+            if (mode !== null) await file.chmod(mode) // of an old file too, and before it holds anything
+            await file.writeFile(bytes)
+          } finally {
+            await file.close()
+          }
+          return entryOf(target, path)
+        }),
+      ),
+
+    list: (path, { recursive, pattern }) =>
+      answering(async () => {
+        const target = await locateEntry(folder, path)
+        const found = (await lstat(target)).isDirectory()
+          ? await walk(target, path, recursive)
+          : [await entryOf(target, path)]
+        return pattern === null ? found : found.filter(({ name }) => matchesGlob(name, pattern))
+      }),
+
+    remove: (path, { recursive }) =>
+      answering(() =>
+        change(async () => {
+          const target = await locateEntry(folder, path)
+          if (target === folder.disk || target === folder.logs)
+            throw errno('EPERM', 'operation not permitted')
+          if (!(await lstat(target)).isDirectory()) await unlink(target)
+          else if (recursive) await removeTree(target)
+          else await rmdir(target)
+        }),
+      ),
+
+    rename: (source, dest) =>
+      answering(() =>
+        change(async () => rename(await locateEntry(folder, source), await locateEntry(folder, dest))),
+      ),
+
+    copy: (source, dest, { recursive }) =>
+      answering(() =>
+        change(async () => {
+          const from = await locate(folder, source)
+          if ((await lstat(from)).isDirectory() && !recursive) throw errno('EISDIR', 'is a directory')
+          const to = await locate(folder, dest)
+          await cp(from, to, { recursive, verbatimSymlinks: true, mode: constants.COPYFILE_FICLONE })
+          return sizeOf(to)
+        }),
+      ),
+
+    chmod: (path, mode, { recursive }) =>
+      answering(() =>
+        change(async () => {
+          const target = await locate(folder, path)
+          const paths = [path]
+          await chmod(target, mode)
+          if (recursive && (await lstat(target)).isDirectory()) {
+            for (const entry of await walk(target, path, true)) {
+              if (entry.type === 'symlink') continue
+              await chmod(join(target, posix.relative(path, entry.path)), mode)
+              paths.push(entry.path)
+            }
+          }
+          return paths
+        }),
+      ),
+  }
+}
+
+async function walk(dir: string, path: string, recursive: boolean): Promise<FileEntry[]> {
+  const entries: FileEntry[] = []
+  for (const name of (await readdir(dir)).toSorted()) {
+    const entry = await entryOf(join(dir, name), posix.join(path, name)).catch(() => null)
+    if (entry === null) continue // gone since the directory was read
+    entries.push(entry)
+    if (recursive && entry.isDir) entries.push(...(await walk(join(dir, name), entry.path, true)))
+  }
+  return entries
+}
+
+/** Of a link itself, never of what it points at. */
+async function entryOf(target: string, path: string): Promise<FileEntry> {
+  const stats = await lstat(target)
+  const isDir = stats.isDirectory()
+  return {
+    name: basename(path),
+    path,
+    type: isDir ? 'directory' : stats.isSymbolicLink() ? 'symlink' : stats.isFile() ? 'file' : 'other',
+    size: stats.size,
+    mode: (stats.mode & 0o7777).toString(8).padStart(4, '0'),
+    modTime: stats.mtime.toISOString(),
+    isDir,
+  }
+}
+
+async function sizeOf(path: string): Promise<number> {
+  const stats = await lstat(path)
+  if (!stats.isDirectory()) return stats.size
+  let total = 0
+  for (const name of await readdir(path)) total += await sizeOf(join(path, name))
+  return total
+}
+
+const STATUS: Record<string, number> = {
+  EEXIST: 409,
+  ENOTDIR: 400,
+  EISDIR: 400,
+  EACCES: 403,
+  EPERM: 403,
+  ENOTEMPTY: 409,
+  EINVAL: 400,
+  ELOOP: 403,
+}
+
+function errno(code: string, error: string): Refusal {
+  return new Refusal(STATUS[code] ?? 500, { error, code })
+}
+
+/** The API's error bodies. A missing path has no code: seen live, and clients that look for ENOENT trip over it. */
+async function answering<T>(run: () => Promise<T>): Promise<T> {
+  try {
+    return await run()
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (error instanceof Refusal || code === undefined) throw error
+    if (code === 'ENOENT') throw new Refusal(404, { error: 'no such file or directory' })
+    if (code in STATUS) throw errno(code, code === 'EISDIR' ? 'is a directory' : `operation failed (${code})`)
+    throw error
+  }
+}

@@ -1,0 +1,116 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { constants } from 'node:os'
+import { join } from 'node:path'
+import type { Clock } from '../../../../specs/clock.ts'
+import { Refusal } from '../engine.ts'
+import { endProcesses, signalProcess, whileStopped } from './end-processes.ts'
+import { type Owned, startOf } from './process-table.ts'
+import type { SpriteFolder } from './sprite-folder.ts'
+
+export interface SpawnWish {
+  file: string
+  args: string[]
+  argv0: string
+  dir: string
+  env: Record<string, string>
+  stdin: boolean
+}
+
+/** A process that leads a group of its own. */
+export interface Leader {
+  pid: number
+  child: ChildProcess
+  /** The exit code as a shell tells it: 128 + n after signal n. */
+  exited: Promise<number>
+  /** To the whole group; nothing once the leader has ended, as its number may be another's by then. */
+  signal(signal: NodeJS.Signals): void
+  /** TERM, then KILL after `graceMs`, to the whole group; resolves when none of it is left. */
+  end(graceMs: number): Promise<void>
+}
+
+/** The processes of one Sprite: what was started for it, and whatever that started. */
+export interface SpriteProcesses {
+  /** Resolves when the process runs and its pid and start are on disk, for an emulator that comes after a crash. */
+  spawn(wish: SpawnWish): Promise<Leader>
+  /** What tells this Sprite's processes from all others. */
+  owned(): Owned
+  endAll(): Promise<void>
+  whileStopped<T>(run: () => Promise<T>): Promise<T>
+}
+
+export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProcesses {
+  const groups = new Set<number>()
+  const homes = new Set([folder.home])
+  const owned = () => ({ homes, groups })
+
+  return {
+    owned,
+    endAll: () => endProcesses(clock, owned()),
+    whileStopped: (run) => whileStopped(owned(), run),
+    async spawn({ file, args, argv0, dir, env, stdin }) {
+      const child = spawn(file, args, {
+        argv0,
+        cwd: dir,
+        env,
+        detached: true,
+        stdio: [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+      })
+      const { pid } = child
+      if (pid === undefined) {
+        const [error] = (await once(child, 'error')) as [NodeJS.ErrnoException] // what a failed spawn emits
+        throw cannotStart(file, error)
+      }
+      child.on('error', () => {}) // a signal that came too late; the exit says the rest
+      child.stdin?.on('error', () => {}) // the command closed its input: what is written to it goes nowhere
+      groups.add(pid)
+      const exited = new Promise<number>((resolve) => {
+        child.once('exit', (code, signal) => {
+          groups.delete(pid)
+          resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL'])
+        })
+      })
+      const record = join(folder.processes, String(pid))
+      await writeFile(record, (await startOf(pid)) ?? '')
+      void exited.then(() => rm(record, { force: true }).catch(() => {})) // left behind, it names a start long past
+      return {
+        pid,
+        child,
+        exited,
+        signal(signal) {
+          if (groups.has(pid)) signalProcess(-pid, signal)
+        },
+        async end(graceMs) {
+          if (groups.has(pid))
+            await endProcesses(clock, { homes: new Set(), groups: new Set([pid]) }, graceMs)
+          await exited
+        },
+      }
+    },
+  }
+}
+
+/**
+ * The process groups that an emulator which is gone left behind for this Sprite. Only those whose leader has both the
+ * pid and the start that were written down: a pid alone may be anybody's by now.
+ */
+export async function leftoverGroups(folder: SpriteFolder): Promise<number[]> {
+  const found: number[] = []
+  for (const name of await readdir(folder.processes)) {
+    const pid = Number(name)
+    const start = await readFile(join(folder.processes, name), 'utf8')
+    if (Number.isInteger(pid) && pid > 1 && start !== '' && start === (await startOf(pid))) found.push(pid)
+  }
+  return found
+}
+
+export async function forgetLeftovers(folder: SpriteFolder): Promise<void> {
+  for (const name of await readdir(folder.processes)) await rm(join(folder.processes, name), { force: true })
+}
+
+function cannotStart(file: string, error: NodeJS.ErrnoException): Refusal {
+  const reason =
+    error.code === 'ENOENT' ? 'executable file not found in $PATH' : `cannot start (${error.code})`
+  return new Refusal(400, { error: `exec: "${file}": ${reason}` })
+}
