@@ -40,17 +40,30 @@ export async function submitClaim(sql: Sql, claim: ClaimSubmission): Promise<Sub
   return row.submitted
 }
 
+/** A claim without its instructions: up to 256 KB that a list or a wait has no use for. */
+export type ClaimView = Omit<Claim, 'instructions'>
+
+const visible = (sql: Sql) => sql`
+  id, pool, number, priority, actor, agent_name, join_url, extra, ttl_seconds, deadline_at, released_at, cancelled_at, instance_id,
+  phase, attempts, conversation_id, invite_url, invite_slug, joined, reason, message, created_at, bound_at, ready_at, ended_at,
+  expires_at`
+
+function viewFromRow(row: Row): ClaimView {
+  const { instructions: _, ...view } = claimFromRow(row)
+  return view
+}
+
 /** @throws NotFound */
-export async function getClaim(sql: Sql, pool: string, id: string): Promise<Claim> {
-  const [row] = await sql<Row[]>`select * from claims where pool = ${pool} and id = ${id}`
+export async function getClaim(sql: Sql, pool: string, id: string): Promise<ClaimView> {
+  const [row] = await sql<Row[]>`select ${visible(sql)} from claims where pool = ${pool} and id = ${id}`
   if (!row) throw new NotFound('claim', id)
-  return claimFromRow(row)
+  return viewFromRow(row)
 }
 
 /** One statement for all claims that a process waits for. */
-export async function getClaims(sql: Sql, ids: readonly string[]): Promise<Claim[]> {
-  const rows = await sql<Row[]>`select * from claims where id = any (${ids as string[]})`
-  return rows.map(claimFromRow)
+export async function getClaims(sql: Sql, ids: readonly string[]): Promise<ClaimView[]> {
+  const rows = await sql<Row[]>`select ${visible(sql)} from claims where id = any (${ids as string[]})`
+  return rows.map(viewFromRow)
 }
 
 /** Newest first. `before` is the number of the last one seen. */
@@ -63,54 +76,51 @@ export async function listClaims(
     before?: number | undefined
     limit: number
   },
-): Promise<Claim[]> {
+): Promise<ClaimView[]> {
   const rows = await sql<Row[]>`
-    select * from claims where pool = ${pool}
+    select ${visible(sql)} from claims where pool = ${pool}
       ${filter.phase ? sql`and phase = ${filter.phase}` : sql``}
       ${filter.agentName ? sql`and agent_name = ${filter.agentName}` : sql``}
       ${filter.before ? sql`and number < ${filter.before}` : sql``}
      order by number desc limit ${filter.limit}`
+  return rows.map(viewFromRow)
+}
+
+/** The claims that hold an instance, newest first, whole: `maxTotal` bounds them. */
+export async function liveClaims(sql: Sql, pool: string): Promise<Claim[]> {
+  const rows = await sql<Row[]>`
+    select c.* from instances i join claims c on c.id = i.claim_id
+     where i.pool = ${pool} order by c.number desc limit 20000`
   return rows.map(claimFromRow)
 }
 
-/** The claims that hold an instance, newest first, with the instance's own facts beside them. */
-export async function liveAgents(
-  sql: Sql,
-  pool: string,
-): Promise<{ claim: Claim; spriteName: string | null; commit: string | null; conditions: unknown[] }[]> {
-  const rows = await sql<
-    { c: Row; sprite_name: string | null; commit: string | null; conditions: unknown[] | null }[]
-  >`
-    select to_jsonb(c) as c, i.sprite_name, i.commit, i.conditions
-      from instances i join claims c on c.id = i.claim_id
-     where i.pool = ${pool} order by c.number desc limit 20000`
-  return rows.map((row) => ({
-    claim: claimFromRow(row.c),
-    spriteName: row.sprite_name,
-    commit: row.commit,
-    conditions: row.conditions ?? [],
-  }))
+/** The same without their instructions. */
+export async function liveClaimViews(sql: Sql, pool: string): Promise<ClaimView[]> {
+  const rows = await sql<Row[]>`
+    select ${visible(sql)} from claims
+     where id in (select claim_id from instances where pool = ${pool} and claim_id is not null)
+     order by number desc limit 20000`
+  return rows.map(viewFromRow)
 }
 
 /** Release of a delivered one, cancel of one that is not yet: only marked here. @throws NotFound */
-export async function releaseClaim(sql: Sql, pool: string, id: string): Promise<Claim> {
+export async function releaseClaim(sql: Sql, pool: string, id: string): Promise<ClaimView> {
   const [row] = await sql<Row[]>`
     update claims set
       released_at = case when phase in ('Ready', 'Releasing') then coalesce(released_at, pool_now()) else released_at end,
       cancelled_at = case when phase in ('Waiting', 'Bound', 'Delivering', 'AwaitingAcceptance')
                           then coalesce(cancelled_at, pool_now()) else cancelled_at end
-     where pool = ${pool} and id = ${id} returning *`
+     where pool = ${pool} and id = ${id} returning ${visible(sql)}`
   if (!row) throw new NotFound('claim', id)
-  return claimFromRow(row)
+  return viewFromRow(row)
 }
 
-/** Place in the line, from 1; null when it does not wait. */
-export async function linePosition(sql: Sql, id: string): Promise<number | null> {
-  const [row] = await sql<{ place: number }[]>`
-    select count(*)::int as place from claims w, claims c
-     where c.id = ${id} and c.phase = 'Waiting' and w.pool = c.pool and w.phase = 'Waiting'
-       and (w.priority > c.priority or (w.priority = c.priority and w.number <= c.number))`
-  return row && row.place > 0 ? row.place : null
+/** Who waits, and at which place of the line, from 1. */
+export async function linePositions(sql: Sql, pool: string): Promise<Map<string, number>> {
+  const rows = await sql<{ id: string; place: number }[]>`
+    select id, row_number() over (order by priority desc, number)::int as place
+      from claims where pool = ${pool} and phase = 'Waiting'`
+  return new Map(rows.map(({ id, place }) => [id, place]))
 }
 
 export async function countWaiting(sql: Sql, pool: string): Promise<number> {
@@ -123,4 +133,22 @@ export async function countWaiting(sql: Sql, pool: string): Promise<number> {
 export async function endUnbegunClaims(sql: Sql, fence: Fence): Promise<Claim[]> {
   const rows = await sql<Row[]>`select * from end_unbegun_claims(${fence.pool}, ${fence.epoch})`
   return rows.map(claimFromRow)
+}
+
+/** Seconds until the next claim ends by time alone, at least 0; null: none will. */
+export async function nextClaimDeadline(sql: Sql, pool: string): Promise<number | null> {
+  const [row] = await sql<{ seconds: number | null }[]>`
+    select greatest(0, extract(epoch from min(at) - pool_now()))::float8 as seconds from (
+      select min(deadline_at) as at from claims where pool = ${pool} and phase in ('Waiting', 'Bound')
+      union all
+      select min(expires_at) from claims where pool = ${pool} and phase = 'Ready' and expires_at is not null) ends`
+  return row?.seconds ?? null
+}
+
+/** Instances whose claim's time is over. */
+export async function expiredInstances(sql: Sql, pool: string): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select instance_id as id from claims
+     where pool = ${pool} and phase = 'Ready' and expires_at is not null and expires_at <= pool_now() limit 1000`
+  return rows.map(({ id }) => id)
 }

@@ -403,3 +403,48 @@ export async function knownSprites(
     phase: row.phase,
   }))
 }
+
+/** Ends the quarantine of those that are too old or too many, oldest first. */
+export async function endQuarantine(
+  sql: Sql,
+  fence: Fence,
+  keep: { most: number; seconds: number },
+): Promise<number> {
+  const rows = await sql`
+    with lease as materialized (select 1 from leases where pool = ${fence.pool} and epoch = ${fence.epoch} for key share),
+    kept as (
+      select id, updated_at, row_number() over (order by updated_at desc) as place
+        from instances where pool = ${fence.pool} and phase = 'quarantined' and wanted = 'present' and not protected)
+    update instances i set wanted = 'absent' from kept, lease
+     where i.id = kept.id and (kept.place > ${keep.most} or kept.updated_at < pool_now() - make_interval(secs => ${keep.seconds}))
+    returning i.id`
+  return rows.length
+}
+
+/** Deletes that were asked for longer ago than `seconds` and are not confirmed yet. */
+export async function stuckDeletes(
+  sql: Sql,
+  pool: string,
+  seconds: number,
+): Promise<{ count: number; oldestSeconds: number }> {
+  const [row] = await sql<{ count: number; oldest: number | null }[]>`
+    select count(*)::int as count, extract(epoch from pool_now() - min(updated_at))::float8 as oldest
+      from instances where pool = ${pool} and phase = 'deleting' and updated_at < pool_now() - make_interval(secs => ${seconds})`
+  return { count: row?.count ?? 0, oldestSeconds: Math.round(row?.oldest ?? 0) }
+}
+
+/** The few facts that an operation waits for; ids that have no row are left out. */
+export async function findInstances(
+  sql: Sql,
+  ids: readonly string[],
+): Promise<{ id: string; phase: string; recycled: number; missingAt: number | null }[]> {
+  const rows = await sql<Row[]>`
+    select id, phase, recycled, (machine -> 'context' ->> 'missingAt')::float8 as missing_at
+      from instances where id = any (${ids as string[]})`
+  return rows.map((row) => ({
+    id: String(row.id),
+    phase: String(row.phase),
+    recycled: integer(row.recycled),
+    missingAt: row.missing_at === null ? null : Number(row.missing_at),
+  }))
+}

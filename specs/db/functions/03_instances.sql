@@ -49,6 +49,11 @@ begin
   end if;
   if claim is not null and c.id is not null and c.ended_at is null then
     d := jsonb_populate_record(c, claim);
+    if d.phase in ('Ready', 'AwaitingAcceptance', 'Waiting') and c.cancelled_at is not null then
+      d.phase := 'Cancelled'; -- asked for while the request was under way: what was made is recycled
+      d.reason := 'Cancelled';
+      d.ended_at := pool_now();
+    end if;
     update claims set phase = d.phase, attempts = d.attempts, instance_id = d.instance_id, conversation_id = d.conversation_id,
       invite_url = d.invite_url, invite_slug = d.invite_slug, joined = d.joined, reason = d.reason, message = d.message,
       ready_at = d.ready_at, ended_at = d.ended_at,
@@ -80,6 +85,7 @@ begin
   if not found or c.phase <> 'Bound' or c.cancelled_at is not null or c.released_at is not null or c.deadline_at <= pool_now() then
     return null;
   end if;
+  its_attempt := its_attempt || jsonb_build_object('call', case when c.join_url is null then 'converse' else 'join' end);
   update instances set machine = its_machine, attempt = its_attempt, touched = true, proven_at = null, next_look_at = pool_now()
    where id = its_id and phase = 'idle' and claim_id = c.id and wanted = 'present' and machine -> 'context' ->> 'missingAt' is null
   returning * into i;

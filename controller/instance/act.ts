@@ -1,0 +1,258 @@
+/**
+ * One intent, one call (or a few that belong together), each safe to find half done. What was begun is looked at again by
+ * the next observation; nothing here decides.
+ */
+import type { Intent } from '../../machines/instance.machine.ts'
+import { CONVERSE_LIMIT_MS, JOIN_LIMIT_MS } from '../../machines/limits.ts'
+import { INVITE_DOMAINS } from '../../specs/claim.ts'
+import { blockCreates, takeCreateToken } from '../../specs/db/limits.ts'
+import { GatewayBound, GatewayRejected, GatewayUnauthorized, GatewayUnknown } from '../gateway/errors.ts'
+import { NothingToCheckpoint, SpriteExists, SpritesError, SpritesRateLimited } from '../sprites/errors.ts'
+import { placeFile } from './files.ts'
+import { configFiles } from './observe.ts'
+import { checkpointComment, type InstanceDeps, ownerLabel, type Run, setupAttempt } from './run.ts'
+import { GATEWAY_PORT, SERVICE } from './sprite-files.ts'
+
+/** ms. Where the provider says 429 and not until when. */
+const RATE_LIMIT_PAUSE_MS = 15_000
+const EXEC_TIMEOUT_MS = 60_000
+
+/** A call whose outcome would reach nobody is not begun. */
+export class LeaseEnding extends Error {
+  override readonly name = 'LeaseEnding'
+}
+
+export async function act(intent: Intent, deps: InstanceDeps, run: Run): Promise<void> {
+  if (!deps.lead.mayCall()) throw new LeaseEnding(`not begun: ${intent}`)
+  switch (intent) {
+    case 'createSprite':
+      return createSprite(deps, run)
+    case 'startSetup':
+      return startSetup(deps, run)
+    case 'writeConfig':
+      for (const { path, content } of configFiles(deps, run)) await place(deps, run, path, content, '0600')
+      return
+    case 'putService':
+      return deps.sprites.putService(
+        run.instance.spriteName,
+        { name: SERVICE, cmd: deps.files.paths.gatewayScript, httpPort: GATEWAY_PORT },
+        run.signal,
+      )
+    case 'seal':
+      return seal(deps, run)
+    case 'createCheckpoint':
+      return createCheckpoint(deps, run)
+    case 'deliver':
+      return deliver(deps, run)
+    case 'startJoinLoop':
+      return startJoinLoop(deps, run)
+    case 'mark':
+      if (run.instance.canary === null) throw new Error('no word to mark the disk with')
+      return place(deps, run, deps.files.paths.canary, run.instance.canary, '0644')
+    case 'restore':
+      return restore(deps, run)
+    case 'restartGateway':
+      await deps.sprites.restartService(run.instance.spriteName, SERVICE, run.signal)
+      run.restarted = true
+      return
+    case 'deleteSprite':
+      await deps.sprites.remove(run.instance.spriteName, run.signal)
+      run.deleteAcknowledged = true
+      return
+    default: {
+      const never: never = intent
+      throw new Error(`no such intent: ${never}`)
+    }
+  }
+}
+
+const place = (deps: InstanceDeps, run: Run, path: string, content: string, mode: string) =>
+  placeFile(deps.sprites, deps.random, run.instance.spriteName, path, content, mode, run.signal)
+
+async function createSprite({ sql, sprites, account, lead }: InstanceDeps, run: Run): Promise<void> {
+  const { instance, facts, signal } = run
+  if (run.foundPrivate) {
+    run.sprite = await sprites.makePublic(instance.spriteName, signal)
+    return
+  }
+  const wait = await takeCreateToken(sql, account, facts.spec.limits.createsPerMinute)
+  if (wait > 0) {
+    run.limitedMs = wait * 1000
+    return
+  }
+  if (!lead.mayCall()) throw new LeaseEnding('not begun: createSprite')
+  try {
+    const created = await sprites.create(
+      { name: instance.spriteName, labels: [ownerLabel(facts.uid)] },
+      signal,
+    )
+    run.sprite =
+      created.urlAuth === 'public' ? created : await sprites.makePublic(instance.spriteName, signal)
+  } catch (error) {
+    if (error instanceof SpriteExists) return // an answer was lost: the next look finds it and compares the label
+    if (!(error instanceof SpritesRateLimited)) throw error
+    run.limitedMs = error.retryAfterMs ?? RATE_LIMIT_PAUSE_MS
+    await blockCreates(sql, account, run.limitedMs / 1000)
+  }
+}
+
+async function startSetup(deps: InstanceDeps, run: Run): Promise<void> {
+  const { sprites, files } = deps
+  const { instance, facts, signal } = run
+  const { template } = facts.spec
+  const tries = Number(instance.machine.context.tries)
+  const { paths } = files
+  await place(deps, run, paths.stamp, instance.stamp, '0644')
+  await place(deps, run, paths.gatewayScript, files.readSpriteFile('gateway.sh'), '0755')
+  await place(deps, run, paths.joinsScript, files.readSpriteFile('joins.sh'), '0755')
+  await place(deps, run, paths.setupScript, files.readSpriteFile('setup.sh'), '0755')
+  const env = files.setupEnv({
+    attempt: setupAttempt(run, tries),
+    repo: template.openclawRepo,
+    ref: template.openclawRef,
+    commit: null,
+  })
+  await place(deps, run, paths.setupEnv, env, '0644')
+  const started = await sprites.exec(
+    instance.spriteName,
+    files.setupArgv,
+    { timeoutMs: EXEC_TIMEOUT_MS },
+    signal,
+  )
+  // No exit code: unknown, the next look at the result file tells. Another one: it says itself why.
+  if (started.exitCode !== null && started.exitCode !== 0)
+    throw new Error(
+      `setup did not start: exit ${started.exitCode}: ${started.stderr
+        .replace(/\p{Cc}/gu, ' ')
+        .trim()
+        .slice(0, 200)}`,
+    )
+}
+
+async function seal({ sprites, files }: InstanceDeps, run: Run): Promise<void> {
+  const { spriteName } = run.instance
+  await sprites.removeService(spriteName, SERVICE, run.signal)
+  await sprites.removeFile(spriteName, files.paths.openclawJson, run.signal)
+  await sprites.removeFile(spriteName, files.paths.dotEnv, run.signal)
+}
+
+async function createCheckpoint({ sprites }: InstanceDeps, run: Run): Promise<void> {
+  const { spriteName } = run.instance
+  try {
+    const end = await sprites.createCheckpoint(spriteName, checkpointComment(run), run.signal)
+    if (end.outcome === 'error') throw new Error(`checkpoint: ${end.message.slice(0, 200)}`)
+  } catch (error) {
+    // Right after a create or a wake nothing runs that could be checkpointed: one exec, and the next pass asks again.
+    if (!(error instanceof NothingToCheckpoint)) throw error
+    await sprites.exec(spriteName, ['true'], { timeoutMs: EXEC_TIMEOUT_MS }, run.signal)
+    throw error
+  }
+}
+
+/** Sent once, by the run that committed its attempt. Whatever comes back is an outcome; an answer that is lost is one too. */
+async function deliver(deps: InstanceDeps, run: Run): Promise<void> {
+  const { instance, claim, gatewayKey, facts, signal } = run
+  const { spriteUrl, takes } = instance
+  if (!claim || !spriteUrl || gatewayKey === null || takes === null) {
+    run.outcome = 'failed'
+    run.failure = 'the instance is not known well enough to deliver to'
+    return
+  }
+  const env = facts.spec.template.xmtpEnv
+  const done = deps.lead.underway(instance.attempt?.until ?? deps.clock.now())
+  try {
+    if (!takes.includes('instructions'))
+      await place(deps, run, deps.files.paths.instructions, claim.instructions, '0600')
+    const body = { ...claim.extra, profileName: claim.agentName, env, instructions: claim.instructions }
+    if (!deps.lead.mayCall()) throw new GatewayNotAsked()
+    if (claim.joinUrl !== null) {
+      const inviteUrl = asLink(claim.joinUrl, env)
+      const answer = await deps.gateway.join(
+        spriteUrl,
+        gatewayKey,
+        { ...body, inviteUrl },
+        { timeoutMs: JOIN_LIMIT_MS },
+        signal,
+      )
+      run.outcome = answer.status === 'joined' ? 'delivered' : 'waiting'
+      if (answer.status === 'joined')
+        run.delivered = { conversationId: answer.conversationId, inviteUrl: null, inviteSlug: null }
+    } else {
+      run.delivered = await deps.gateway.converse(
+        spriteUrl,
+        gatewayKey,
+        { ...body, name: claim.agentName },
+        { timeoutMs: CONVERSE_LIMIT_MS },
+        signal,
+      )
+      run.outcome = 'delivered'
+    }
+  } catch (error) {
+    run.failure = error instanceof Error ? error.message : String(error)
+    run.outcome = outcomeOf(error)
+  } finally {
+    done()
+  }
+}
+
+class GatewayNotAsked extends Error {
+  override readonly name = 'GatewayNotAsked'
+  constructor() {
+    super('the lease ended before the request was sent')
+  }
+}
+
+/** Whom does the error blame: the request, the instance, or nobody knows what happened? */
+function outcomeOf(error: unknown): Run['outcome'] {
+  if (error instanceof GatewayRejected) return 'refused'
+  if (error instanceof GatewayUnknown) return 'lost'
+  if (
+    error instanceof GatewayBound ||
+    error instanceof GatewayUnauthorized ||
+    error instanceof GatewayNotAsked ||
+    error instanceof SpritesError
+  )
+    return 'failed'
+  return 'lost'
+}
+
+/** A bare slug becomes the link of the environment that it belongs to. */
+function asLink(joinUrl: string, env: 'dev' | 'production'): string {
+  return joinUrl.includes(':')
+    ? joinUrl
+    : `https://${INVITE_DOMAINS[env]}/v2?i=${encodeURIComponent(joinUrl)}`
+}
+
+async function startJoinLoop({ sprites, files }: InstanceDeps, run: Run): Promise<void> {
+  const { instance, claim, facts, signal } = run
+  if (!claim?.conversationId) return
+  const { forSeconds, intervalSeconds } = facts.spec.claim.joinRequests
+  const argv = files.joinsArgv({
+    conversationId: claim.conversationId,
+    xmtpEnv: facts.spec.template.xmtpEnv,
+    forSeconds,
+    intervalSeconds,
+  })
+  await sprites.exec(instance.spriteName, argv, { timeoutMs: EXEC_TIMEOUT_MS }, signal)
+}
+
+/** Its own checkpoint, once for each canary. An answer that is cut is not a "complete". */
+async function restore({ sprites, lead, clock }: InstanceDeps, run: Run): Promise<void> {
+  const { instance, signal } = run
+  if (instance.checkpointId === null) {
+    run.outcome = 'error'
+    run.failure = 'no checkpoint of its own'
+    return
+  }
+  const done = lead.underway(instance.attempt?.until ?? clock.now())
+  try {
+    const end = await sprites.restoreCheckpoint(instance.spriteName, instance.checkpointId, signal)
+    run.outcome = end.outcome
+    if (end.outcome !== 'complete') run.failure = end.message.slice(0, 300)
+  } catch (error) {
+    run.outcome = 'lost'
+    run.failure = error instanceof Error ? error.message : String(error)
+  } finally {
+    done()
+  }
+}

@@ -1,0 +1,145 @@
+/**
+ * Rows against the provider's list, both ways. A row whose Sprite the list lacks is looked at by GET; a Sprite that no row
+ * knows is reported, and counts where its label says that it is ours. Nothing is deleted on the word of a list.
+ */
+
+import type { Clock } from '../../specs/clock.ts'
+import type { ConditionNow } from '../../specs/condition.ts'
+import type { Sql } from '../../specs/db/connect.ts'
+import { knownSprites } from '../../specs/db/instances.ts'
+import { ownerLabel } from '../instance/run.ts'
+import type { Lead } from '../lease.ts'
+import type { Result } from '../reconcile.ts'
+import type { SpritesClient } from '../sprites/client.ts'
+import type { ListingCache } from './listing.ts'
+
+export interface OrphansDeps {
+  sql: Sql
+  clock: Clock
+  lead: Lead
+  sprites: SpritesClient
+  pool: string
+  uid(): string
+  namePrefix: string
+  listing: ListingCache
+  everyMs: number
+  look(instanceId: string): void
+  changed(): void
+}
+
+export interface Orphans {
+  reconcile(): Promise<Result>
+  /** Sprites with our label and no row. */
+  count(): number
+  conditions(): ConditionNow[]
+  /** When the newest complete list was asked for, ms since the epoch; null: none yet. */
+  listedAt(): number | null
+  missing(): ReadonlySet<string>
+}
+
+/** Unknown names looked up in one pass; the rest is looked at in the next. */
+const LOOKUPS = 50
+const SHOWN = 5
+
+export function orphansReconciler(deps: OrphansDeps): Orphans {
+  const { sql, clock, sprites, listing } = deps
+  /** Whose an unknown Sprite is, by name: asked once, since labels do not change hands. */
+  const owners = new Map<string, 'ours' | 'foreign'>()
+  let ours: string[] = []
+  let foreign: string[] = []
+  let listedAt: number | null = null
+  let missing: ReadonlySet<string> = new Set()
+  let reachable: ConditionNow | null = null
+
+  async function reconcile(): Promise<Result> {
+    if (!deps.lead.mayCall()) return {}
+    const startedAt = clock.now()
+    let names: Set<string>
+    let ids: Map<string, string | null>
+    try {
+      const list = await sprites.list(`${deps.namePrefix}-`)
+      names = new Set(list.sprites.map(({ name }) => name))
+      ids = new Map(list.sprites.map(({ name, id }) => [name, id]))
+    } catch (error) {
+      reachable = {
+        type: 'ProviderReachable',
+        status: 'False',
+        reason: 'ListFails',
+        message: `The list of Sprites cannot be read (${error instanceof Error ? error.message : 'no answer'}): nothing is declared absent meanwhile.`,
+      }
+      deps.changed()
+      throw error
+    }
+    reachable = {
+      type: 'ProviderReachable',
+      status: 'True',
+      reason: 'Answers',
+      message: 'The list of Sprites can be read.',
+    }
+    const rows = await knownSprites(sql, deps.pool)
+    const expected = new Set(
+      rows
+        .filter(({ spriteId, phase }) => spriteId !== null && phase !== 'deleting')
+        .map(({ spriteName }) => spriteName),
+    )
+    listing.set({ startedAt, names, expected })
+    listedAt = startedAt
+
+    const gone = rows.filter(
+      ({ spriteName, spriteId }) =>
+        spriteId !== null && (!names.has(spriteName) || (ids.get(spriteName) ?? spriteId) !== spriteId),
+    )
+    missing = new Set(gone.map(({ id }) => id))
+    for (const { id } of gone) deps.look(id)
+
+    const known = new Set(rows.map(({ spriteName }) => spriteName))
+    const unknown = [...names].filter((name) => !known.has(name))
+    await learnOwners(unknown)
+    ours = unknown.filter((name) => owners.get(name) === 'ours')
+    foreign = unknown.filter((name) => owners.get(name) === 'foreign')
+    for (const name of owners.keys()) if (!names.has(name) || known.has(name)) owners.delete(name)
+    deps.changed()
+    return { requeueAfterMs: deps.everyMs }
+  }
+
+  /** By GET: a list entry may lack the labels. No answer leaves it for the next pass. */
+  async function learnOwners(unknown: readonly string[]): Promise<void> {
+    const label = ownerLabel(deps.uid())
+    for (const name of unknown.filter((name) => !owners.has(name)).slice(0, LOOKUPS)) {
+      const sprite = await sprites.get(name).catch(() => null)
+      if (sprite) owners.set(name, sprite.labels?.includes(label) ? 'ours' : 'foreign')
+    }
+  }
+
+  const shown = (names: readonly string[]) =>
+    `${names.slice(0, SHOWN).join(', ')}${names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''}`
+
+  return {
+    reconcile,
+    count: () => ours.length,
+    listedAt: () => listedAt,
+    missing: () => missing,
+    conditions() {
+      const found: ConditionNow =
+        ours.length + foreign.length === 0
+          ? {
+              type: 'OrphansFound',
+              status: 'False',
+              reason: 'AllKnown',
+              message: 'Every Sprite with our prefix has a row.',
+            }
+          : {
+              type: 'OrphansFound',
+              status: 'True',
+              reason: ours.length > 0 ? 'SpritesWithoutRow' : 'ForeignSprites',
+              message: [
+                ours.length > 0 ? `without a row, but with our label: ${shown(ours)}` : '',
+                foreign.length > 0 ? `with our prefix, but not ours (left alone): ${shown(foreign)}` : '',
+              ]
+                .filter(Boolean)
+                .join('; '),
+            }
+      return reachable ? [reachable, found] : [found]
+    },
+  }
+}
