@@ -56,7 +56,7 @@ process_requests() {
 }
 
 launch() {
-  exec 9>>"$DIR/joins.lock" || exit 1
+  exec 9>>"$DIR/joins.lock" || exit 1 # the loop inherits it
   flock -n 9 || exit 0
   if grep -q "\"conversation\":\"$CONVERSATION\".*\"approved\":true" "$DIR/joins.json" 2>/dev/null; then exit 0; fi
   write_status false || exit 1
@@ -70,8 +70,6 @@ launch() {
 
 run() {
   local found
-  if ! true >&9; then exec 9>>"$DIR/joins.lock"; fi 2>/dev/null
-  flock -w 5 9 || exit 0
   BEAT=1 SECONDS=0
   while :; do
     write_status false

@@ -12,8 +12,8 @@
 # setup.env says what to build, and whose turn it is: a build ends itself when the file names another ATTEMPT.
 # An attempt is built once. To start one that runs or has ended changes nothing, however late the call arrives:
 # by then somebody may be talking to the gateway that runs from /openclaw.
-# A build holds setup.lock, and so does each of its children: while the lock is held, something of it is alive,
-# and setup.pid names the process group to end.
+# The launcher takes setup.lock and hands it on: the build and what it runs hold it by descriptor 9. While it is held,
+# something of a build is alive, and setup.pid names the process group to end.
 set -u
 umask 022
 
@@ -24,7 +24,7 @@ OPENCLAW=$SPRITE_ROOT/openclaw
 BIN=$SPRITE_ROOT/usr/local/bin
 SOCKET=$SPRITE_ROOT/.sprite/api.sock
 BEAT_SECONDS=10
-HOLD_BEATS=6 # the task that keeps the Sprite awake lives for 5 minutes and is renewed each minute
+HOLD_TICKS=6 # the task that keeps the Sprite awake lives for 5 minutes and is renewed each minute
 
 # An exec's HOME, PATH and language are whatever its starter had. git gives up on a transfer that stalls for a minute.
 export HOME=$SPRITE_HOME BUN_INSTALL=$SPRITE_HOME/.bun LC_ALL=C CI=1 NO_COLOR=1 npm_config_update_notifier=false
@@ -131,10 +131,11 @@ last_lines() {
 
 # --- Processes --------------------------------------------------------------------------------------------------
 
-# When a process was started, in a form that is only good for comparing; empty when there is none.
+# When a process was started, in a form that is only good for comparing; empty when there is none. One that has ended
+# and still waits for its parent to notice counts as none.
 started_at() {
   if [ -d /proc/self ]; then
-    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20 # field 22; the second may hold spaces
+    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}' # field 22; the second may hold spaces
   else
     ps -o lstart= -p "$1" 2>/dev/null | tr -s ' ' _
   fi
@@ -144,19 +145,26 @@ started_at() {
 old_runs() {
   OLD_PID='' OLD_START='' OLD_ATTEMPT=''
   { read -r OLD_PID OLD_START OLD_ATTEMPT <"$DIR/setup.pid"; } 2>/dev/null || return 1
-  [ "$(started_at "$OLD_PID")" = "$OLD_START" ]
+  case $OLD_PID in 0* | 1 | *[!0-9]*) OLD_PID='' ;; esac # never the group of everybody
+  [ -n "$OLD_PID" ] && [ -n "$OLD_START" ] && [ "$(started_at "$OLD_PID")" = "$OLD_START" ]
 }
 
-# Ends what is left of an earlier build: its whole group, even where the leader was killed and its children go on.
-end_old() {
+# Sends a signal to what is left of an earlier build: its whole group, even where only the leader was killed.
+signal_old() {
+  if old_runs || { [ -n "$OLD_PID" ] && [ -z "$(started_at "$OLD_PID")" ]; }; then
+    kill -s "$1" -- "-$OLD_PID" 2>/dev/null
+  fi
+}
+
+# Takes setup.lock, waiting up to $1 tenths of a second. Somebody else may have started this attempt meanwhile.
+take_lock() {
   local n=0
-  if ! old_runs && { [ -z "$OLD_PID" ] || [ -n "$(started_at "$OLD_PID")" ]; }; then return; fi
-  kill -TERM -- "-$OLD_PID" 2>/dev/null
-  while kill -0 -- "-$OLD_PID" 2>/dev/null && [ $n -lt 50 ]; do
+  until flock -n 9; do
+    [ $n -lt "$1" ] || return 1
     n=$((n + 1))
+    if old_runs && [ "$OLD_ATTEMPT" = "$ATTEMPT" ]; then exit 0; fi
     sleep 0.1
   done
-  kill -KILL -- "-$OLD_PID" 2>/dev/null
 }
 
 # Whoever started us, we lead a group of our own: this ends it, and us with it unless TERM is ignored.
@@ -283,14 +291,14 @@ fields_taken() {
 
 # --- The build --------------------------------------------------------------------------------------------------
 
-TICKED=0
+TICKED=0 TICKS=0
 
 # Every BEAT_SECONDS, by a signal from the ticker: `wait` is interrupted, so setup.json has one writer only.
 tick() {
-  TICKED=1
+  TICKED=1 TICKS=$((TICKS + 1))
   if superseded; then end_own_group; fi
   write_status null null
-  [ $((BEAT % HOLD_BEATS)) != 0 ] || hold_awake 9>&- &
+  [ $((TICKS % HOLD_TICKS)) != 0 ] || hold_awake 9>&- &
 }
 
 # Ends everything of the build that still runs, then says how it went.
@@ -326,9 +334,6 @@ run() {
   read_env || die 'setup.env is missing or not to be read'
   ticker_start=$(started_at $$)
   echo "$$ $ticker_start $ATTEMPT" >"$DIR/setup.pid.new" && mv -f "$DIR/setup.pid.new" "$DIR/setup.pid" || exit 1
-  # The launcher's lock came with us, except through a setsid that passes no descriptors on.
-  if ! true >&9; then exec 9>>"$DIR/setup.lock"; fi 2>/dev/null
-  take_lock || die 'another build holds setup.lock'
   BEAT=$(status_field beat)
   hold_awake 9>&- &
   trap tick USR1
@@ -352,25 +357,19 @@ run() {
 
 # --- The launcher -----------------------------------------------------------------------------------------------
 
-take_lock() {
-  local n=0
-  have flock || die 'flock is missing'
-  until flock -n 9; do
-    n=$((n + 1))
-    [ $n -lt 100 ] || return 1
-    if old_runs && [ "$OLD_ATTEMPT" = "$ATTEMPT" ] && [ "$OLD_PID" != $$ ]; then exit 0; fi
-    sleep 0.1
-  done
-}
-
 launch() {
   local n=0
+  if ! have flock || ! have setsid; then die 'flock and setsid are needed'; fi
   read_env || die 'setup.env is missing, or a value in it is empty or has a character outside A-Za-z0-9._/:@-'
   [ -w "$DIR" ] || as_root chown "$(id -u):$(id -g)" "$DIR"
   if old_runs && [ "$OLD_ATTEMPT" = "$ATTEMPT" ]; then exit 0; fi
   exec 9>>"$DIR/setup.lock" || exit 1
-  if old_runs || ! flock -n 9; then end_old; fi
-  take_lock || die 'an earlier build holds setup.lock and does not end'
+  if old_runs || ! flock -n 9; then
+    signal_old TERM
+    take_lock 50
+    signal_old KILL
+  fi
+  take_lock 50 || die 'an earlier build holds setup.lock and does not end'
   if [ "$(status_field attempt)" = "$ATTEMPT" ]; then
     [ "$(status_field exit)" = null ] || exit 0
     BEAT=$(status_field beat) # it was cut off: its beat goes on growing

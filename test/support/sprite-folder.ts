@@ -3,6 +3,7 @@
  * stand-ins on PATH. For tests that run what is written into a Sprite for real.
  */
 import { execFile } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { chmod, mkdir, mkdtemp, readFile, realpath, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -105,10 +106,13 @@ export async function createSpriteFolder() {
   }
 }
 
+/** Whether a process runs. One that has ended and that nobody has waited for yet does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
-    return true
+    return !(
+      existsSync('/proc/self') && / Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/.*\)/, ''))
+    )
   } catch {
     return false
   }
