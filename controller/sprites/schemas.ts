@@ -7,7 +7,8 @@ import type { Checkpoint, FileEntry, Service, Sprite, SpriteEntry } from './clie
  * go on without is required.
  */
 
-const Status = z.enum(['cold', 'warm', 'running']).or(z.unknown().transform(() => 'unknown' as const))
+const Status = z.enum(['cold', 'warm', 'running', 'unknown']).catch('unknown')
+const UrlAuth = z.enum(['public', 'sprite', 'unknown']).catch('unknown')
 const Labels = z
   .array(z.string())
   .nullish()
@@ -22,14 +23,13 @@ export const SpriteWire = z
     id: z.string().min(1),
     name: z.string().min(1),
     url: z.string().min(1),
-    url_settings: z.object({ auth: z.unknown() }).nullish(),
+    url_settings: z.object({ auth: UrlAuth }).nullish(),
     status: Status,
     labels: Labels,
     created_at: Text,
   })
   .transform(({ id, name, url, url_settings, status, labels, created_at }): Sprite => {
-    const auth = url_settings?.auth
-    const urlAuth = auth === 'public' || auth === 'sprite' ? auth : 'unknown'
+    const urlAuth = url_settings?.auth ?? 'unknown'
     return { id, name, url, urlAuth, status, labels, createdAt: created_at }
   })
 
@@ -53,7 +53,7 @@ const FileWire = z
   .object({
     name: z.string().min(1),
     path: z.string().nullish(),
-    type: z.unknown(),
+    type: z.unknown().optional(),
     isDir: z.boolean().nullish(),
     size: z.number().nullish(),
     mode: z.string().nullish(),
@@ -90,8 +90,8 @@ export const CheckpointsWire = z
   )
 
 const ServiceStatus = z
-  .enum(['stopped', 'starting', 'running', 'stopping', 'failed'])
-  .or(z.unknown().transform(() => 'unknown' as const))
+  .enum(['stopped', 'starting', 'running', 'stopping', 'failed', 'unknown'])
+  .catch('unknown')
 
 const ServiceWire = z
   .object({

@@ -1,5 +1,7 @@
 /** A shared run of this many characters counts as a leak; shorter ones occur by chance. */
 const RUN = 8
+/** A word shorter than this is no secret: hiding it would only blot the sentence. */
+const SHORTEST = 4
 /** Long enough for every sentence a provider was seen to send. */
 const LONGEST = 200
 
@@ -15,7 +17,7 @@ export function scrub(text: string, secrets: readonly string[]): string {
     .replace(/\?[^\s"'<>]+/g, '?…')
   const hidden = new Uint8Array(sentence.length)
   for (const secret of secrets) {
-    if (!secret) continue
+    if (secret.length < SHORTEST) continue
     const run = Math.min(RUN, secret.length)
     for (let start = 0; start + run <= sentence.length; start++)
       if (secret.includes(sentence.slice(start, start + run))) hidden.fill(1, start, start + run)
