@@ -13,7 +13,7 @@ export const CONFIGURE_LIMIT_MS = 300_000
 export const START_LIMIT_MS = 300_000
 export const SEAL_LIMIT_MS = 300_000
 export const CHECKPOINT_LIMIT_MS = 600_000
-export const ARM_LIMIT_MS = 300_000
+export const ARM_LIMIT_MS = START_LIMIT_MS
 /** The disk of a fresh build, and of a restored one: a restored Sprite may take ten minutes to read its own files again. */
 export const PROVE_BUILD_LIMIT_MS = 180_000
 export const PROVE_RESTORE_LIMIT_MS = 600_000

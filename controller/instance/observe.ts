@@ -4,6 +4,7 @@
  */
 
 import type { Context } from '../../machines/instance.machine.ts'
+import { START_LIMIT_MS } from '../../machines/limits.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import type { FileEntry } from '../sprites/client.ts'
 import { SpriteMissing } from '../sprites/errors.ts'
@@ -97,7 +98,7 @@ async function look(deps: InstanceDeps, run: Run, context: Context, base: Observ
     case 'configuring':
       return context.missingAt === null ? filesFacets(deps, run) : spriteFacets(deps, run)
     case 'starting':
-      return context.missingAt === null ? startingFacets(deps, run) : spriteFacets(deps, run)
+      return context.missingAt === null ? startingFacets(deps, run, context) : spriteFacets(deps, run)
     case 'proving':
       return context.missingAt === null ? proofFacets(deps, run, context) : spriteFacets(deps, run)
     case 'sealing':
@@ -105,7 +106,7 @@ async function look(deps: InstanceDeps, run: Run, context: Context, base: Observ
     case 'checkpointing':
       return context.missingAt === null ? checkpointFacets(deps, run) : spriteFacets(deps, run)
     case 'arming':
-      return context.missingAt === null ? armingFacets(deps, run) : spriteFacets(deps, run)
+      return context.missingAt === null ? armingFacets(deps, run, context) : spriteFacets(deps, run)
     case 'idle':
       return base.claim !== 'none' && context.missingAt === null ? {} : settledFacets(deps, run, context)
     case 'claimed':
@@ -175,7 +176,10 @@ async function setupFacets({ sprites, files }: InstanceDeps, run: Run, context: 
   return { setup: 'running', beat: status.beat }
 }
 
-async function filesFacets({ sprites, files, anthropicApiKey }: InstanceDeps, run: Run): Promise<Facets> {
+async function filesFacets(
+  { sprites, files, anthropicApiKey }: InstanceDeps,
+  run: Run,
+): Promise<Pick<Observed, 'files'>> {
   const { instance } = run
   const wanted = configFiles({ files, anthropicApiKey }, run)
   for (const { path, content } of wanted)
@@ -203,12 +207,19 @@ export function configFiles(
   ]
 }
 
-async function startingFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
-  const gateway = await gatewayFacet(deps, run, PROBE_MS)
-  return gateway === 'ready' ? { gateway } : { gateway, ...(await serviceFacets(deps, run)) }
+async function startingFacets(deps: InstanceDeps, run: Run, context: Context): Promise<Facets> {
+  const { service } = await serviceFacets(deps, run)
+  if (service !== 'present') return { service }
+  return { service, gateway: await gatewayFacet(deps, run, startProbeMs(deps, context)) }
 }
 
-async function serviceFacets({ sprites }: InstanceDeps, run: Run): Promise<Facets> {
+/** Where nobody listens yet a request hangs: short looks first, longer ones for a gateway that takes its time. */
+function startProbeMs({ clock }: InstanceDeps, context: Context): number {
+  const elapsed = context.deadline === null ? PROBE_MS : clock.now() - (context.deadline - START_LIMIT_MS)
+  return Math.min(PROBE_MS, Math.max(1_000, elapsed / 2))
+}
+
+async function serviceFacets({ sprites }: InstanceDeps, run: Run): Promise<Pick<Observed, 'service'>> {
   const services = await sprites.listServices(run.instance.spriteName, run.signal)
   return { service: services.some(({ name }) => name === SERVICE) ? 'present' : 'absent' }
 }
@@ -222,17 +233,19 @@ async function gatewayFacet(deps: InstanceDeps, run: Run, timeoutMs: number): Pr
   return state.conversationId === null ? 'ready' : 'bound'
 }
 
-async function armingFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
+async function armingFacets(deps: InstanceDeps, run: Run, context: Context): Promise<Facets> {
   const { spriteUrl } = run.instance
-  const written = await filesFacets(deps, run)
-  if (written.files !== 'written') return written
-  const gateway = await gatewayFacet(deps, run, PROBE_MS)
-  if (gateway !== 'ready' || spriteUrl === null)
-    return { ...written, gateway, ...(await serviceFacets(deps, run)) }
-  const stranger = await deps.gateway.status(spriteUrl, null, { timeoutMs: PROBE_MS }, run.signal)
+  const { files } = await filesFacets(deps, run)
+  if (files !== 'written' || spriteUrl === null) return { files }
+  const { service } = await serviceFacets(deps, run)
+  if (service !== 'present') return { files, service }
+  const timeoutMs = startProbeMs(deps, context)
+  const gateway = await gatewayFacet(deps, run, timeoutMs)
+  if (gateway !== 'ready') return { files, service, gateway }
+  const stranger = await deps.gateway.status(spriteUrl, null, { timeoutMs }, run.signal)
   if (stranger.kind !== 'unauthorized')
-    return { ...written, gateway: stranger.kind === 'up' ? 'open' : 'down' }
-  return { ...written, gateway, disk: await userTraces(deps, run) }
+    return { files, service, gateway: stranger.kind === 'up' ? 'open' : 'down' }
+  return { files, service, gateway, disk: await userTraces(deps, run) }
 }
 
 /** Two listings of parents that must be there: what they lack is absent, what they do not answer is unknown. */
