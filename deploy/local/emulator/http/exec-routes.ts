@@ -79,6 +79,8 @@ export function commandOf(query: URLSearchParams): ExecCommand {
     env[pair.slice(0, at)] = pair.slice(at + 1)
   }
   runAfterDisconnectMs(query)
+  if ([...query.values()].some((value) => value.includes('\0')))
+    throw new Refusal(400, { error: 'invalid argument' })
   return {
     argv: [first, ...rest],
     path: query.get('path') || null,

@@ -13,6 +13,9 @@ import { findRoute, matchPath, type SurfaceOptions } from './router.ts'
 import { serviceRoutes } from './service-routes.ts'
 import { spriteRoutes } from './sprite-routes.ts'
 
+/** argv stands in the URL. The real edge answers 414 beyond about this. */
+const URL_LIMIT_BYTES = 65_536
+
 export interface SurfaceConfig {
   engine: Engine
   token: string
@@ -58,7 +61,7 @@ export function createSurface(config: SurfaceConfig): { server: Server; closeSoc
     })
   }
 
-  const server = createServer((request, response) => {
+  const server = createServer({ maxHeaderSize: URL_LIMIT_BYTES + 16_384 }, (request, response) => {
     answer(request, response).catch((error: unknown) => {
       if (!(error instanceof Refusal))
         log.error({ err: error, path: request.url?.split('?')[0] }, 'request failed')
@@ -88,6 +91,7 @@ export function createSurface(config: SurfaceConfig): { server: Server; closeSoc
 }
 
 function urlOf(request: IncomingMessage): URL {
+  if ((request.url ?? '').length > URL_LIMIT_BYTES) throw new Refusal(414, { error: 'URI too long' })
   try {
     return new URL(request.url ?? '/', 'http://127.0.0.1')
   } catch {

@@ -17,14 +17,15 @@ interface Deps {
   /** Laid over everything that the caller sends. */
   names: Record<string, string>
   clock: Clock
-  /** Resolves when the Sprite is restored, deleted or closed under its commands. */
-  lost: Promise<null>
+  /** Calls back when the Sprite is restored, deleted or closed under its commands; the answer takes that off. */
+  onLost(run: () => void): () => void
 }
 
 /** Starts a command. It ends with its leader: what that started in the background goes on, and its output is dropped. */
 export async function startExec(deps: Deps, command: ExecCommand, output: OutputSink): Promise<ExecSession> {
-  const { folder, processes, environment, names, clock, lost } = deps
+  const { folder, processes, environment, names, clock, onLost } = deps
   const file = await mapCommand(folder, command.path ?? command.argv[0])
+  let pumps: Pump[] = []
   const leader = await processes.spawn({
     file,
     args: command.argv.slice(1).map((word) => mapWord(folder, word)),
@@ -32,18 +33,23 @@ export async function startExec(deps: Deps, command: ExecCommand, output: Output
     dir: await mapDir(folder, command.dir ?? ''),
     env: { ...environment, ...command.env, ...names },
     stdin: command.stdin,
+    read(stdout, stderr) {
+      pumps = [pump(stdout, 1, output), pump(stderr, 2, output)]
+    },
   })
   const { child, exited } = leader
-  const pumps = [pump(child.stdout, 1, output), pump(child.stderr, 2, output)]
-  const finished = exited.then(async (code) => {
-    for (const drained of pumps) await drained.whenDrained(clock)
-    return code
+  const ended = Promise.withResolvers<number | null>()
+  const stopListening = onLost(() => ended.resolve(null))
+  void exited.then(async (code) => {
+    for (const one of pumps) await one.whenDrained(clock)
+    stopListening()
+    ended.resolve(code)
   })
   return {
     id: String(leader.pid),
     command: file,
     startedAt: clock.now(),
-    exited: Promise.race([finished, lost]),
+    exited: ended.promise,
     writeStdin: (bytes) => void child.stdin?.write(bytes),
     endStdin: () => void child.stdin?.end(),
     signal(name) {
@@ -60,28 +66,31 @@ export function isSignal(name: string): name is NodeJS.Signals {
   return Object.hasOwn(constants.signals, name)
 }
 
+type Pump = ReturnType<typeof pump>
+
 /** Hands on one piece at a time, so that a slow reader holds the command back instead of filling memory. */
-function pump(source: Readable | null, stream: OutputStream, output: OutputSink) {
+function pump(source: Readable, stream: OutputStream, output: OutputSink) {
   let pieces = 0
   let isBusy = false
-  let isOver = source === null
   let isForwarding = true
-  const ended = Promise.withResolvers<void>()
-  source?.once('close', () => {
-    isOver = true
-    ended.resolve()
-  })
-  source?.on('error', () => {})
-  source?.on('data', (bytes: Buffer) => {
-    if (!isForwarding) return // still read, as a full pipe would stop whoever writes to it
-    pieces++
-    isBusy = true
-    source.pause()
-    void Promise.resolve(output(stream, bytes)).finally(() => {
+
+  async function run(): Promise<void> {
+    for await (const bytes of source) {
+      pieces++
+      if (!isForwarding) continue // still read, as a full pipe would stop whoever writes to it
+      isBusy = true
+      await Promise.resolve(output(stream, bytes)).catch(() => {
+        isForwarding = false // nobody is there any more
+      })
       isBusy = false
-      source.resume()
+    }
+  }
+  let isOver = false
+  const over = run()
+    .catch(() => {}) // the pipe broke: what came is all there is
+    .then(() => {
+      isOver = true
     })
-  })
   return {
     /**
      * Call once the leader has ended: what it wrote is in the pipe by then. The pipe itself may stay open for as
@@ -90,7 +99,7 @@ function pump(source: Readable | null, stream: OutputStream, output: OutputSink)
     async whenDrained(clock: Clock): Promise<void> {
       while (!isOver) {
         const before = pieces
-        await Promise.race([ended.promise, sleep(clock, DRAINED_AFTER_MS)])
+        await Promise.race([over, sleep(clock, DRAINED_AFTER_MS)])
         if (!isBusy && pieces === before) break
       }
       isForwarding = false

@@ -17,6 +17,7 @@ import { createKeyedMutex } from './mutex.ts'
 import { forgetLeftovers, leftoverGroups } from './processes.ts'
 import { openSprite, type RunningSprite } from './sprite.ts'
 import {
+  exists,
   layOut,
   makeSideFolders,
   readRecord,
@@ -90,7 +91,8 @@ export async function openProcessEngine(config: {
         refuseWhenClosing()
         if (!NAME.test(wish.name))
           throw new Refusal(400, { error: 'invalid name: a-z, 0-9 and hyphens, at most 63' })
-        if (sprites.has(wish.name)) throw new Refusal(409, { error: 'sprite already exists' })
+        if (sprites.has(wish.name) || (await exists(folderOf(wish.name).path)))
+          throw new Refusal(409, { error: 'sprite already exists' })
         const record = newRecord(wish, clock.now())
         const fresh = spriteFolder(join(spritesDir, `.new-${randomUUID()}`))
         await layOut(fresh)

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { constants } from 'node:os'
 import { join } from 'node:path'
+import type { Readable } from 'node:stream'
 import type { Clock } from '../../../../specs/clock.ts'
 import { Refusal } from '../engine.ts'
 import { endProcesses, signalProcess, whileStopped } from './end-processes.ts'
@@ -16,6 +17,11 @@ export interface SpawnWish {
   dir: string
   env: Record<string, string>
   stdin: boolean
+  /**
+   * Called in the same turn as the spawn, and must begin to read then (by `for await`): what nobody reads yet when
+   * the process ends is thrown away by Node.
+   */
+  read(stdout: Readable, stderr: Readable): void
 }
 
 /** A process that leads a group of its own. */
@@ -49,7 +55,7 @@ export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProce
     owned,
     endAll: () => endProcesses(clock, owned()),
     whileStopped: (run) => whileStopped(owned(), run),
-    async spawn({ file, args, argv0, dir, env, stdin }) {
+    async spawn({ file, args, argv0, dir, env, stdin, read }) {
       const child = spawn(file, args, {
         argv0,
         cwd: dir,
@@ -57,11 +63,12 @@ export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProce
         detached: true,
         stdio: [stdin ? 'pipe' : 'ignore', 'pipe', 'pipe'],
       })
-      const { pid } = child
-      if (pid === undefined) {
+      const { pid, stdout, stderr } = child
+      if (pid === undefined || stdout === null || stderr === null) {
         const [error] = (await once(child, 'error')) as [NodeJS.ErrnoException] // what a failed spawn emits
         throw cannotStart(file, error)
       }
+      read(stdout, stderr)
       child.on('error', () => {}) // a signal that came too late; the exit says the rest
       child.stdin?.on('error', () => {}) // the command closed its input: what is written to it goes nowhere
       groups.add(pid)

@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
-import { z } from 'zod'
 import type { Clock } from '../../../../specs/clock.ts'
 import {
   type Log,
@@ -18,27 +16,14 @@ import { isSignal } from './exec.ts'
 import { mapCommand, mapDir, mapWord } from './paths.ts'
 import type { Leader, SpriteProcesses } from './processes.ts'
 import { type ServiceLog, serviceLog, tailOf } from './service-log.ts'
-import { type SpriteFolder, writeByRename } from './sprite-folder.ts'
+import { inOrderOfNeed, readServices, writeServices } from './service-store.ts'
+import type { SpriteFolder } from './sprite-folder.ts'
 
 /** Between a crash and the next start: doubled each time, and back to the first after a minute of running. */
 const FIRST_BACKOFF_MS = 1_000
 const LAST_BACKOFF_MS = 30_000
 const STABLE_AFTER_MS = 60_000
 const STOP_GRACE_MS = 10_000
-
-const storedServices = z.array(
-  z.object({
-    name: z.string(),
-    cmd: z.string(),
-    args: z.array(z.string()),
-    env: z.record(z.string(), z.string()),
-    dir: z.string(),
-    needs: z.array(z.string()),
-    http_port: z.number().nullable(),
-    /** False after an explicit stop: it stays stopped, also over a boot. */
-    enabled: z.boolean(),
-  }),
-)
 
 interface Entry {
   definition: ServiceDefinition
@@ -84,19 +69,15 @@ export function serviceManager(deps: Deps) {
     return entry
   }
 
-  /** The file is on the Sprite's own disk: a command that spoils it loses the services, not the Sprite. */
-  async function readStored(): Promise<z.infer<typeof storedServices>> {
-    try {
-      return storedServices.parse(JSON.parse(await readFile(folder.services, 'utf8')))
-    } catch (error) {
-      log.warn({ err: error, folder: folder.path }, 'service definitions cannot be read')
-      return []
-    }
-  }
-
   async function save(): Promise<void> {
     const stored = [...entries.values()].map(({ definition, enabled }) => ({ ...definition, enabled }))
-    await writeByRename(folder.services, JSON.stringify(stored, null, 2))
+    await writeServices(folder, stored)
+  }
+
+  async function enable(entry: Entry): Promise<void> {
+    entry.enabled = true
+    entry.restartCount = 0 // asked for: the waits begin anew
+    await save()
   }
 
   async function launch(entry: Entry): Promise<void> {
@@ -113,11 +94,13 @@ export function serviceManager(deps: Deps) {
         dir: await mapDir(folder, definition.dir),
         env: { ...environment, ...definition.env, ...names },
         stdin: false,
+        read(stdout, stderr) {
+          emit(name, { type: 'started' })
+          void follow(name, stdout, 'stdout')
+          void follow(name, stderr, 'stderr')
+        },
       })
       Object.assign(entry, { leader, status: 'running', startedAt: clock.now(), error: '' })
-      emit(name, { type: 'started' })
-      void follow(name, leader.child.stdout, 'stdout')
-      void follow(name, leader.child.stderr, 'stderr')
       void leader.exited.then((code) => onExit(entry, leader, code))
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
@@ -166,18 +149,19 @@ export function serviceManager(deps: Deps) {
     emit(definition.name, { type: 'stopped', exit_code: code })
   }
 
-  async function follow(name: string, source: Readable | null, type: 'stdout' | 'stderr'): Promise<void> {
+  async function follow(name: string, source: Readable, type: 'stdout' | 'stderr'): Promise<void> {
     const written = logs.get(name) ?? serviceLog(logPath(name))
     logs.set(name, written)
     const decoder = new StringDecoder('utf8')
+    const warn = (error: unknown) => log.warn({ err: error, service: name }, 'service output lost')
     try {
-      for await (const bytes of source ?? []) {
-        await written.append(bytes)
+      for await (const bytes of source) {
+        await written.append(bytes).catch(warn) // a full disk is no reason to stop reading, which would stop the service
         const data = decoder.write(bytes)
         if (data !== '') emit(name, { type, data })
       }
     } catch (error) {
-      log.warn({ err: error, service: name }, 'service output lost')
+      warn(error)
     }
   }
 
@@ -209,8 +193,7 @@ export function serviceManager(deps: Deps) {
     start: (name) =>
       change(async () => {
         const entry = entryOf(name)
-        entry.enabled = true
-        await save()
+        await enable(entry)
         if (!entry.leader) await launch(entry)
       }),
     stop: (name, timeoutMs) =>
@@ -224,8 +207,7 @@ export function serviceManager(deps: Deps) {
       change(async () => {
         const entry = entryOf(name)
         await halt(entry, STOP_GRACE_MS)
-        entry.enabled = true
-        await save()
+        await enable(entry)
         await launch(entry)
       }),
     async signal(name, signal) {
@@ -250,11 +232,14 @@ export function serviceManager(deps: Deps) {
     services,
     /** Reads the definitions from the disk and starts those that were not stopped, what others need first. */
     async boot(): Promise<void> {
-      const stored = await readStored()
+      const stored = await readServices(folder, log)
       entries = new Map(
         stored.map(({ enabled, ...definition }) => [definition.name, newEntry(definition, enabled)]),
       )
-      for (const entry of inOrderOfNeed(entries)) if (entry.enabled) await launch(entry)
+      for (const { name } of inOrderOfNeed(stored)) {
+        const entry = entryOf(name)
+        if (entry.enabled) await launch(entry)
+      }
     },
     /** Nothing is started again from here on. Whoever calls this ends the processes. */
     forget(): void {
@@ -284,19 +269,4 @@ function newEntry(definition: ServiceDefinition, enabled: boolean): Entry {
 function toService(entry: Entry): Service {
   const { definition, status, leader, startedAt, error, restartCount, nextRestartAt } = entry
   return { definition, status, pid: leader?.pid ?? 0, startedAt, error, restartCount, nextRestartAt }
-}
-
-/** What a service needs comes before it; a circle is cut where it is met, and an unknown name is passed over. */
-function inOrderOfNeed(entries: ReadonlyMap<string, Entry>): Entry[] {
-  const ordered = new Set<Entry>()
-  const visited = new Set<string>()
-  const visit = (name: string) => {
-    const entry = entries.get(name)
-    if (!entry || visited.has(name)) return
-    visited.add(name)
-    for (const need of entry.definition.needs) visit(need)
-    ordered.add(entry)
-  }
-  for (const name of entries.keys()) visit(name)
-  return [...ordered]
 }

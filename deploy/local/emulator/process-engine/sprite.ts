@@ -66,12 +66,17 @@ export async function openSprite(
   const names = spriteNames(folder, door.appPort)
   const processes = spriteProcesses(folder, clock)
   const manager = serviceManager({ folder, processes, environment, names, clock, log, change })
-  let life = Promise.withResolvers<null>() // ends with every command of it
+  const lost = new Set<() => void>() // one for each command that runs
+
+  function onLost(run: () => void): () => void {
+    lost.add(run)
+    return () => lost.delete(run)
+  }
 
   async function endEverything(): Promise<void> {
     manager.forget()
-    life.resolve(null)
-    life = Promise.withResolvers<null>()
+    for (const tell of lost) tell()
+    lost.clear()
     await processes.endAll()
   }
 
@@ -84,9 +89,7 @@ export async function openSprite(
     services: manager.services,
     boot: () => manager.boot(),
     exec: (command, output) =>
-      change(() =>
-        startExec({ folder, processes, environment, names, clock, lost: life.promise }, command, output),
-      ),
+      change(() => startExec({ folder, processes, environment, names, clock, onLost }, command, output)),
     checkpoints: {
       list: () => listCheckpoints(folder),
       create: (comment) =>

@@ -1,0 +1,49 @@
+import { readFile } from 'node:fs/promises'
+import { z } from 'zod'
+import type { Log } from '../engine.ts'
+import { type SpriteFolder, writeByRename } from './sprite-folder.ts'
+
+const storedServices = z.array(
+  z.object({
+    name: z.string(),
+    cmd: z.string(),
+    args: z.array(z.string()),
+    env: z.record(z.string(), z.string()),
+    dir: z.string(),
+    needs: z.array(z.string()),
+    http_port: z.number().nullable(),
+    /** False after an explicit stop: it stays stopped, also over a boot. */
+    enabled: z.boolean(),
+  }),
+)
+export type StoredService = z.infer<typeof storedServices>[number]
+
+/** The file is on the Sprite's own disk: a command that spoils it loses the services, not the Sprite. */
+export async function readServices(folder: SpriteFolder, log: Log): Promise<StoredService[]> {
+  try {
+    return storedServices.parse(JSON.parse(await readFile(folder.services, 'utf8')))
+  } catch (error) {
+    log.warn({ err: error, folder: folder.path }, 'service definitions cannot be read')
+    return []
+  }
+}
+
+export async function writeServices(folder: SpriteFolder, services: StoredService[]): Promise<void> {
+  await writeByRename(folder.services, JSON.stringify(services, null, 2))
+}
+
+/** What a service needs comes before it; a circle is cut where it is met, and an unknown name is passed over. */
+export function inOrderOfNeed(services: readonly StoredService[]): StoredService[] {
+  const byName = new Map(services.map((service) => [service.name, service]))
+  const ordered: StoredService[] = []
+  const visited = new Set<string>()
+  const visit = (name: string) => {
+    const service = byName.get(name)
+    if (!service || visited.has(name)) return
+    visited.add(name)
+    for (const need of service.needs) visit(need)
+    ordered.push(service)
+  }
+  for (const name of byName.keys()) visit(name)
+  return ordered
+}
