@@ -53,10 +53,13 @@ export async function findPostgres(major: number | null): Promise<PostgresProgra
   for (const bin of await installations()) {
     for await (const candidate of waysToRun(bin)) {
       const found = await majorVersion(candidate).catch((error: Error) => reason(bin, candidate, error))
-      if (typeof found === 'string') reasons.push(found)
-      else if (major !== null && found !== major)
-        reasons.push(`${bin} is version ${found}, the data ${major}`)
-      else return { ...candidate, major: found }
+      if (typeof found === 'string') {
+        reasons.push(found)
+        continue
+      }
+      if (major === null || found === major) return { ...candidate, major: found }
+      reasons.push(`${bin} is version ${found}, the data ${major}`)
+      break
     }
   }
   const tried = [...new Set(reasons)].join('\n  ') || `none for ${process.platform}-${process.arch}`

@@ -71,11 +71,12 @@ function fromUrl(url: string) {
   const { username, password, hostname, port, pathname, searchParams } = new URL(url)
   const timeout = Number(searchParams.get('connect_timeout'))
   const host = decodeURIComponent(hostname).replace(/^\[|\]$/g, '')
+  const user = decodeURIComponent(username) || searchParams.get('user')
   return {
-    // libpq's spelling of a socket, which the driver does not read: postgres:///name?host=/var/run/postgresql
+    // libpq's spelling of a socket, which the driver does not read: postgres:///name?host=/var/run/postgresql&user=me
     host: host || searchParams.get('host') || 'localhost',
     port: Number(port || 5432),
-    ...(username && { username: decodeURIComponent(username) }),
+    ...(user && { username: user }),
     ...(password && { password: decodeURIComponent(password) }),
     ...(pathname.length > 1 && { database: decodeURIComponent(pathname.slice(1)) }),
     ...(timeout > 0 && { connect_timeout: timeout }),
