@@ -108,12 +108,13 @@ superseded() {
 BEAT=0 PHASE=tools PERCENT=0 BUILT=null TAKES='[]'
 
 json_string() { printf '"%s"' "$(printf '%s' "$1" | tr -d '\000-\037\177' | sed 's/\\/\\\\/g; s/"/\\"/g')"; }
+HOME_JSON=$(json_string "$SPRITE_HOME")
 
 # $1: exit, $2: error, both as JSON. A full disk leaves the last good file in place.
 write_status() {
   BEAT=$((BEAT + 1))
   printf '{"attempt":"%s","beat":%d,"phase":"%s","percent":%d,"commit":%s,"home":%s,"exit":%s,"error":%s,"takes":%s,"updatedAt":"%s"}\n' \
-    "$ATTEMPT" "$BEAT" "$PHASE" "$PERCENT" "$BUILT" "$(json_string "$SPRITE_HOME")" "$1" "$2" "$TAKES" \
+    "$ATTEMPT" "$BEAT" "$PHASE" "$PERCENT" "$BUILT" "$HOME_JSON" "$1" "$2" "$TAKES" \
     "$(date -u +%Y-%m-%dT%H:%M:%SZ)" >"$DIR/setup.json.new" && mv -f "$DIR/setup.json.new" "$DIR/setup.json"
 }
 
