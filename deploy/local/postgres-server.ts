@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { dataPath } from './postgres-folder.ts'
 import { EmbeddedPostgresUnavailable, type PostgresProgram, postgresEnvironment } from './postgres-program.ts'
 
 /** ms. Recovery after a crash replays what was written since the last checkpoint; seconds at our sizes. */
@@ -73,11 +74,6 @@ export async function launchPostgres(options: ServerOptions): Promise<{ stop(): 
   if (first === 'overdue') await end(child.kill.bind(child), ended)
   if (recent.some((line) => TAKEN.test(line))) return null
   throw new EmbeddedPostgresUnavailable(`it does not start on ${folder}\n  ${recent.join('\n  ')}`)
-}
-
-/** As root the program runs as somebody who may not enter our folders; its working folder it has already. */
-export function dataPath({ owner }: PostgresProgram, folder: string): string {
-  return owner === null ? folder : '/proc/self/cwd'
 }
 
 function settings({ socketDirectory, fsync }: ServerOptions): string[] {
