@@ -42,7 +42,7 @@ export async function countInstances(sql: Sql, pool: string): Promise<Counts> {
   return counts
 }
 
-/** Newest first, whole: `maxTotal` bounds it. */
+/** Newest first, whole: `maxTotal` bounds it. In whole ms: a page goes on from an instant as we hand it out. */
 export async function listInstances(
   sql: Sql,
   pool: string,
@@ -53,8 +53,8 @@ export async function listInstances(
            (select agent_name from claims c where c.id = i.claim_id) as agent_name
       from instances i left join instance_probes p on p.instance_id = i.id
      where i.pool = ${pool}
-       ${page.after ? sql`and (i.created_at, i.id) < (${page.after.createdAt}::timestamptz, ${page.after.id})` : sql``}
-     order by i.created_at desc, i.id desc limit ${page.limit}`
+       ${page.after ? sql`and (date_trunc('milliseconds', i.created_at), i.id) < (${page.after.createdAt}::timestamptz, ${page.after.id})` : sql``}
+     order by date_trunc('milliseconds', i.created_at) desc, i.id desc limit ${page.limit}`
   return rows.map(viewFromRow)
 }
 

@@ -15,12 +15,13 @@ export interface NewOperation {
   deadlineSeconds: number
 }
 
+/** Created at a whole ms: a page goes on from an instant as we hand it out. */
 export async function createOperation(sql: Sql, operation: NewOperation): Promise<Operation> {
   const [row] = await sql<Row[]>`
     insert into operations (id, pool, kind, selector, wanted, arguments, actor, deadline_at, created_at)
     values (${operation.id}, ${operation.pool}, ${operation.kind}, ${sql.json((operation.selector ?? {}) as never)},
             ${operation.wanted ?? 0}, ${sql.json((operation.arguments ?? {}) as never)}, ${operation.actor},
-            pool_now() + make_interval(secs => ${operation.deadlineSeconds}), pool_now())
+            pool_now() + make_interval(secs => ${operation.deadlineSeconds}), date_trunc('milliseconds', pool_now()))
     returning *`
   if (!row) throw new Error('the operation was not stored')
   return operationFromRow(row)

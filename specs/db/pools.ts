@@ -105,11 +105,16 @@ export interface Revision {
   lastError: string | null
 }
 
-/** Newest first. */
-export async function listRevisions(sql: Sql, pool: string, limit = 20): Promise<Revision[]> {
+/** Newest first. `before` is the number of the last one seen. */
+export async function listRevisions(
+  sql: Sql,
+  pool: string,
+  limit = 20,
+  before?: number | undefined,
+): Promise<Revision[]> {
   const rows = await sql<Row[]>`
     select number, template, created_at, builds_ok, failures, rounds, last_failed_at, last_error
-      from pool_revisions where pool = ${pool} order by number desc limit ${limit}`
+      from pool_revisions where pool = ${pool} ${before === undefined ? sql`` : sql`and number < ${before}`} order by number desc limit ${limit}`
   return rows.map((row) => ({
     number: integer(row.number),
     template: row.template as PoolSpec['template'],

@@ -1,0 +1,102 @@
+import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import { type ApiContext, type ApiDeps, createContext } from './context.ts'
+import { dashboard } from './dashboard/routes.ts'
+import { type Actor, authPlugin, matcher } from './plugins/auth.ts'
+import { bodyPlugin } from './plugins/body.ts'
+import { errorsPlugin } from './plugins/errors.ts'
+import { metricsPlugin } from './plugins/metrics.ts'
+import { openapiPlugin } from './plugins/openapi.ts'
+import { poolPlugin } from './plugins/pool.ts'
+import { securityPlugin } from './plugins/security.ts'
+import { agentRoutes } from './routes/agents.ts'
+import { claimRoutes } from './routes/claims.ts'
+import { debugRoutes } from './routes/debug.ts'
+import { eventRoutes } from './routes/events.ts'
+import { healthRoutes } from './routes/health.ts'
+import { instanceRoutes } from './routes/instances.ts'
+import { operationRoutes } from './routes/operations.ts'
+import { poolRoutes } from './routes/pools.ts'
+import { revisionRoutes } from './routes/revisions.ts'
+import { specRoutes } from './routes/spec.ts'
+import { statusRoutes } from './routes/status.ts'
+import { supplyRoutes } from './routes/supply.ts'
+
+export type { ApiDeps } from './context.ts'
+
+/** bytes. Instructions of 256 KB as JSON may write them, quotes and newlines escaped. */
+const BODY_LIMIT = 1024 * 1024
+/** ms. From the first byte of a request to its last. */
+const REQUEST_LIMIT_MS = 60_000
+
+/** The whole API, not listening yet: a test asks it by `inject`. */
+export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
+  const { config, clock } = deps
+  const app = Fastify({
+    ...(deps.log ? { loggerInstance: deps.log } : { logger: false }),
+    disableRequestLogging: true, // one line at the end of each says as much
+    trustProxy: config.trustProxy,
+    bodyLimit: BODY_LIMIT,
+    requestTimeout: REQUEST_LIMIT_MS,
+    routerOptions: { maxParamLength: 200, ignoreTrailingSlash: true },
+    return503OnClosing: false, // what comes on a connection that is still open is answered
+    genReqId: () => deps.random.word(12),
+  }).withTypeProvider<ZodTypeProvider>()
+  app.setValidatorCompiler(validatorCompiler)
+  app.setSerializerCompiler(serializerCompiler)
+
+  const context = createContext(deps)
+  await app.register(errorsPlugin)
+  await app.register(securityPlugin, config)
+  await app.register(authPlugin, { authenticate: oneKey(config.apiKey), metricsToken: config.metricsToken })
+  await app.register(metricsPlugin, { registry: deps.registry, clock })
+  await app.register(bodyPlugin)
+  await app.register(openapiPlugin, { version: config.version.version })
+
+  await app.register(healthRoutes(context))
+  await app.register(dashboard)
+  await app.register(poolRoutes(context))
+  for (const prefix of ['/api/pool', '/api/pools/:pool']) await app.register(onePool(context), { prefix })
+
+  // Whoever waits at the end gets an answer, while the connection to give it on is still there.
+  let cancel = () => {}
+  const endWaits = () => {
+    context.claims.close()
+    context.operations.close()
+  }
+  app.addHook('preClose', async () => {
+    cancel = clock.after(config.closeWithinMs, endWaits)
+  })
+  app.addHook('onClose', async () => {
+    cancel()
+    endWaits()
+  })
+  return app
+}
+
+/** All that can be asked of one pool. */
+const onePool =
+  (context: ApiContext): FastifyPluginAsync =>
+  async (app) => {
+    await app.register(poolPlugin, { sql: context.sql })
+    const resources = [
+      specRoutes,
+      statusRoutes,
+      agentRoutes,
+      claimRoutes,
+      instanceRoutes,
+      supplyRoutes,
+      operationRoutes,
+      debugRoutes,
+      eventRoutes,
+      revisionRoutes,
+    ]
+    for (const resource of resources) await app.register(resource(context))
+  }
+
+/** Until there are roles, one key may do everything. */
+function oneKey(apiKey: string): (key: string) => Actor | null {
+  const isKey = matcher(apiKey)
+  const admin: Actor = { name: 'admin', role: 'admin' }
+  return (key) => (isKey(key) ? admin : null)
+}
