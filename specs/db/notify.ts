@@ -9,10 +9,10 @@ export const CHANNEL = 'clawpool'
 /** A hint where to look, never what to believe. `more`: the list of ids was cut. */
 export const News = z.object({
   kind: z.string(),
-  pool: z.string().nullish(),
-  ids: z.array(z.string()).nullish(),
-  bound: z.array(z.string()).nullish(),
-  more: z.boolean().nullish(),
+  pool: z.string().exactOptional(),
+  ids: z.array(z.string()).exactOptional(),
+  bound: z.array(z.string()).exactOptional(),
+  more: z.boolean().exactOptional(),
 })
 export type News = z.infer<typeof News>
 
