@@ -151,7 +151,7 @@ function run(
   })
 }
 
-/** Calls back once, with what came until its end, its cut, or more than a refusal needs. */
+/** Calls back once, at the end or the cut, with the first of what came; the handshake's deadline ends the others. */
 function readRefusal(response: IncomingMessage, then: (text: string) => void): void {
   const body = outputBuffer(MOST_REFUSAL_BYTES)
   response.on('data', (chunk: Buffer) => body.add(chunk))
