@@ -222,15 +222,17 @@ const unprovable = (guard: (at: At) => boolean) => [
 
 const claimOver = ({ event }: At) => event.claim !== 'live'
 
+const joinIsUnknown = ({ event }: Pick<At, 'event'>) =>
+  event.joins && (event.attempt === 'unknown' || event.attempt === 'overdue' || event.outcome === 'lost')
+
 /** A join whose answer was lost: only our key can bind this gateway, so what it shows decides; until then nobody asks again. */
-const joinIsOpen = ({ event }: At) =>
-  event.joins && (event.attempt === 'unknown' || event.outcome === 'lost') && event.gateway !== 'bound'
+const joinIsOpen = (at: At) =>
+  joinIsUnknown(at) && at.event.attempt !== 'overdue' && at.event.gateway !== 'bound'
 
 const deliveryOutcomes = [
   {
     guard: ({ event }: At) =>
-      event.outcome === 'delivered' ||
-      (event.joins && event.attempt !== 'mine' && event.attempt !== 'none' && event.gateway === 'bound'),
+      event.outcome === 'delivered' || (joinIsUnknown({ event }) && event.gateway === 'bound'),
     target: 'claimed',
     actions: [enter(null), 'endAttempt' as const, 'claimReady' as const],
   },
