@@ -629,6 +629,7 @@ export const instanceMachine = life.createMachine({
           ...retire((at) => at.context.from === 'claimed' && at.event.recycle, 'claimEnded'),
           ...retire((at) => at.event.recycle),
           ...retire((at) => at.context.from === 'idle' && at.event.gateway === 'bound'),
+          untilFound, // on the shelf again only with its Sprite
           {
             guard: ({ context, event }) => event.health === 'healthy' && context.from === 'claimed',
             target: 'claimed',
@@ -639,7 +640,6 @@ export const instanceMachine = life.createMachine({
             target: 'idle',
             actions: [enter(null), 'becomeIdle'],
           },
-          untilFound,
           {
             guard: ({ event }) => event.restarted,
             actions: life.assign({
