@@ -470,7 +470,7 @@ export const instanceMachine = life.createMachine({
           {
             guard: ({ event }) => event.health === 'unhealthy',
             target: 'recovering',
-            actions: enter(null, { from: 'idle' }),
+            actions: enter(limits.RECOVER_LIMIT_MS, { from: 'idle' }),
           },
         ],
       },
@@ -648,11 +648,11 @@ export const instanceMachine = life.createMachine({
             }),
           },
           ...retire(
-            ({ context, event }) =>
-              context.from === 'idle' &&
-              context.rung > 0 &&
-              event.health === 'unhealthy' &&
-              waited(context.rungAt, event.now, limits.REPAIR_GRACE_MS),
+            // Restarted in vain, or not even that: a restart that never succeeds counts no rung.
+            (at) =>
+              at.context.from === 'idle' &&
+              at.event.health === 'unhealthy' &&
+              (overdue(at) || waited(at.context.rungAt, at.event.now, limits.REPAIR_GRACE_MS)),
           ),
           {
             guard: ({ context, event }) =>

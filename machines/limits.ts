@@ -32,6 +32,9 @@ export const AWAIT_LIMIT_MS = 900_000
 export const REPAIR_GRACE_MS = 60_000
 export const REPAIR_PAUSE_MAX_MS = 600_000
 
+/** An idle one that is still ill then is restored, even where its gateway could not be restarted once. */
+export const RECOVER_LIMIT_MS = 300_000
+
 /** Between two definite not-founds that together make an absence. */
 export const ABSENT_AFTER_MS = 30_000
 /** The same for a claimed one: somebody's conversation is on that disk. */
