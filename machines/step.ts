@@ -39,7 +39,7 @@ export function decode(stored: {
 }): Snapshot {
   if (stored.version !== VERSION)
     throw new Error(`snapshot version ${stored.version}: this release knows ${VERSION}`)
-  if (!(stored.value in instanceMachine.states)) throw new Error(`unknown state ${stored.value}`)
+  if (!Object.hasOwn(instanceMachine.states, stored.value)) throw new Error(`unknown state ${stored.value}`)
   return { version: VERSION, value: stored.value, context: { ...FRESH, ...stored.context } }
 }
 
