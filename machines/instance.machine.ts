@@ -486,13 +486,8 @@ export const instanceMachine = life.createMachine({
             guard: ({ event }) => event.outcome === 'waiting',
             target: 'awaiting',
             actions: [
-              life.assign(({ event }) => ({
-                ...FRESH,
-                seen: true,
-                deadline: event.now + limits.AWAIT_LIMIT_MS,
-                joinTries: 1,
-                nextJoinAt: event.now + limits.JOIN_RETRY_MS,
-              })),
+              enter(limits.AWAIT_LIMIT_MS, { joinTries: 1 }),
+              life.assign({ nextJoinAt: ({ event }) => event.now + limits.JOIN_RETRY_MS }),
               'endAttempt',
               'claimAwaiting',
             ],
