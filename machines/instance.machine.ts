@@ -529,6 +529,10 @@ export const instanceMachine = life.createMachine({
             ],
           },
           ...retire(claimOver, 'claimEnded'),
+          ...retire(
+            ({ event }) => event.recycle,
+            failed('Recycled', 'The instance was recycled before anybody approved the join request.'),
+          ),
           { guard: (at) => joinIsOpen(at) },
           ...retire(
             ({ event }) =>
