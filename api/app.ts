@@ -1,4 +1,4 @@
-import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, LogController } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { type ApiContext, type ApiDeps, createContext } from './context.ts'
 import { dashboard } from './dashboard/routes.ts'
@@ -34,7 +34,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const { config, clock } = deps
   const app = Fastify({
     ...(deps.log ? { loggerInstance: deps.log } : { logger: false }),
-    disableRequestLogging: true, // one line at the end of each says as much
+    logController: new LogController({ disableRequestLogging: true }), // one line at the end of each says as much
     trustProxy: config.trustProxy,
     bodyLimit: BODY_LIMIT,
     requestTimeout: REQUEST_LIMIT_MS,

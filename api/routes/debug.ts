@@ -6,7 +6,7 @@ import { STATUSES } from '../../specs/instance.ts'
 import { ask } from '../ask.ts'
 import { DEFAULT_WAIT_SECONDS } from '../config.ts'
 import type { ApiContext } from '../context.ts'
-import { Instant, instantOrNull, WaitQuery } from '../shapes/common.ts'
+import { Instant, WaitQuery } from '../shapes/common.ts'
 import { EventShape, toEvent } from '../shapes/event.ts'
 import { InstanceShape, toInstance } from '../shapes/instance.ts'
 
@@ -23,6 +23,8 @@ const Found = z.object({
   apiStatus: z.unknown().default(null),
   apiBody: z.unknown().default(null),
   logTail: z.unknown().default(null),
+  /** When the Sprite itself was asked; null: it did not answer in time, and only what we knew is here. */
+  probedAt: Instant.nullable().default(null),
 })
 
 const DebugShape = z.object({
@@ -33,8 +35,6 @@ const DebugShape = z.object({
   ...Found.shape,
   instance: InstanceShape,
   timeline: z.array(EventShape),
-  /** When the Sprite itself was asked; null: it did not answer in time, and only what we knew is here. */
-  probedAt: Instant.nullable(),
   /** Why there is nothing of the Sprite's own here; null: there is. */
   message: z.string().nullable(),
 })
@@ -77,7 +77,6 @@ export const debugRoutes =
           url: view.spriteUrl,
           instance: toInstance(view),
           timeline: events.map(toEvent),
-          probedAt: probed ? instantOrNull(probe.finishedAt) : null,
           message: probed
             ? null
             : (probe.message ?? 'the probe is not over yet: ask again, or with a longer ?wait='),

@@ -35,10 +35,11 @@ export const supplyRoutes =
         edit: { reason: 'ReconcileRequested', message: 'a look at everything, now' },
       })
 
-    /** Returns `maxTotal`. @throws Invalid for a count above it. */
-    async function checkCount(pool: string, wanted: number): Promise<number> {
-      const { maxTotal } = specInForce(await getPool(sql, pool), config.specDefaults)
-      if (wanted <= maxTotal) return maxTotal
+    /** @throws Invalid for a count above `maxTotal`. */
+    async function checkCount(name: string, wanted: number): Promise<{ maxTotal: number; orphans: number }> {
+      const pool = await getPool(sql, name)
+      const { maxTotal } = specInForce(pool, config.specDefaults)
+      if (wanted <= maxTotal) return { maxTotal, orphans: pool.status.orphans }
       throw new Invalid('the body is not valid', [
         { path: 'count', message: `is ${wanted}; 1 to maxTotal, which is ${maxTotal}` },
       ])
@@ -66,9 +67,9 @@ export const supplyRoutes =
           return { ok: true as const, counts, operation: toOperation(operation) }
         }
 
-        const maxTotal = await checkCount(request.pool, wanted)
+        const { maxTotal, orphans } = await checkCount(request.pool, wanted)
         const counts = await countInstances(sql, request.pool)
-        const alive = Object.values(counts).reduce((sum, n) => sum + n, 0)
+        const alive = Object.values(counts).reduce((sum, n) => sum + n, orphans)
         const created = Math.min(wanted, Math.max(0, maxTotal - alive))
         reply.code(202) // at once: a build takes minutes
         if (created === 0) return { ok: true as const, created, counts, operation: null }
