@@ -1,5 +1,6 @@
 /** The breaker of one revision, from what its row counts: no memory, so it survives every restart. */
 
+/** Doubling stops here. A spec that asks for longer has its way. */
 const LONGEST_MS = 3_600_000
 
 export type Breaker =
@@ -14,7 +15,8 @@ export function breaker(
   now: number,
 ): Breaker {
   if (revision.failures < failure.threshold || !revision.lastFailedAt) return { state: 'closed' }
-  const openMs = Math.min(failure.openSeconds * 1000 * 2 ** Math.min(revision.rounds, 20), LONGEST_MS)
+  const firstMs = failure.openSeconds * 1000
+  const openMs = Math.max(firstMs, Math.min(firstMs * 2 ** Math.min(revision.rounds, 20), LONGEST_MS))
   const untilMs = revision.lastFailedAt.getTime() + openMs
   return now < untilMs
     ? { state: 'open', untilMs, error: revision.lastError }
