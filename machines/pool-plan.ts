@@ -56,12 +56,14 @@ export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput)
 
   const tooManyIdle = spec.maxIdle === null ? 0 : shelf - Math.max(spec.maxIdle, target)
   const tooManyAlive = alive - deleting - leaving - spec.maxTotal
-  const remove = Math.min(shelf, Math.max(0, tooManyIdle, tooManyAlive))
+  const surplus = Math.min(shelf, Math.max(0, tooManyIdle, tooManyAlive))
+  const remove = spec.paused.delete ? 0 : surplus // what cannot be deleted stays on the shelf
 
   const full = deficit > room
   const sentences: string[] = []
   if (create > 0) sentences.push(`create ${create}`)
   if (remove > 0) sentences.push(`remove ${remove} idle`)
+  if (surplus > remove) sentences.push(`${surplus} idle are too many: deletion is paused`)
   if (deficit > create)
     sentences.push(
       spec.paused.create
@@ -72,7 +74,7 @@ export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput)
             ? `${deficit - create} stay unbuilt: maxTotal ${spec.maxTotal} is reached by ${alive} alive`
             : `${deficit - create} wait for one of ${spec.limits.createConcurrency} places to build`,
     )
-  if (remove === 0 && shelf > target)
+  if (surplus === 0 && shelf > target)
     sentences.push(
       spec.maxIdle === null
         ? `${shelf - target} idle stay above minIdle: maxIdle is not set`
