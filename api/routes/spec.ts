@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { countWaiting } from '../../specs/db/claims.ts'
 import { countInstances } from '../../specs/db/instances.ts'
-import { leader } from '../../specs/db/leases.ts'
+import { leadership } from '../../specs/db/leases.ts'
 import { getPool, putSpec } from '../../specs/db/pools.ts'
 import { Conflict, PreconditionFailed } from '../../specs/errors.ts'
 import {
@@ -27,13 +27,13 @@ const EditQuery = z.object({
 })
 
 export const specRoutes =
-  ({ sql, clock, config, record }: ApiContext): FastifyPluginAsyncZod =>
+  ({ sql, config, record }: ApiContext): FastifyPluginAsyncZod =>
   async (app) => {
     async function show(reply: FastifyReply, pool: Pool, spec: PoolSpec | null = pool.spec) {
-      const [counts, waiting, leads] = await Promise.all([
+      const [counts, waiting, lease] = await Promise.all([
         countInstances(sql, pool.name),
         countWaiting(sql, pool.name),
-        leader(sql, pool.name),
+        leadership(sql, pool.name),
       ])
       const { observedGeneration, plan, conditions } = pool.status
       const planned = spec === pool.spec && observedGeneration === pool.generation && plan.length > 0
@@ -43,7 +43,7 @@ export const specRoutes =
         generation: pool.generation,
         observedGeneration,
         spec: spec ?? (pool.rawSpec as Record<string, unknown>),
-        conditions: withLeader(conditions, leads !== null, clock.now()),
+        conditions: withLeader(conditions, lease),
         plan: planned || !spec ? plan : previewPlan(spec, counts, waiting),
       }
     }

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { Condition } from '../../specs/condition.ts'
 import { liveClaimViews } from '../../specs/db/claims.ts'
 import { countInstances, listInstances } from '../../specs/db/instances.ts'
-import { leader } from '../../specs/db/leases.ts'
+import { leadership } from '../../specs/db/leases.ts'
 import { getPool } from '../../specs/db/pools.ts'
 import type { ApiContext } from '../context.ts'
 import { CountsShape } from '../shapes/common.ts'
@@ -21,7 +21,7 @@ const StatusShape = z.object({
 })
 
 export const statusRoutes =
-  ({ sql, clock }: ApiContext): FastifyPluginAsyncZod =>
+  ({ sql }: ApiContext): FastifyPluginAsyncZod =>
   async (app) => {
     app.get(
       '/counts',
@@ -33,12 +33,12 @@ export const statusRoutes =
       '/status',
       { config: { access: 'viewer' }, schema: { response: { 200: StatusShape } } },
       async (request) => {
-        const [pool, counts, instances, claims, leads] = await Promise.all([
+        const [pool, counts, instances, claims, lease] = await Promise.all([
           getPool(sql, request.pool),
           countInstances(sql, request.pool),
           listInstances(sql, request.pool),
           liveClaimViews(sql, request.pool),
-          leader(sql, request.pool),
+          leadership(sql, request.pool),
         ])
         const claimOf = new Map(claims.map((claim) => [claim.id, claim]))
         return {
@@ -46,7 +46,7 @@ export const statusRoutes =
           generation: pool.generation,
           observedGeneration: pool.status.observedGeneration,
           counts,
-          conditions: withLeader(pool.status.conditions, leads !== null, clock.now()),
+          conditions: withLeader(pool.status.conditions, lease),
           instances: instances.map((view) => {
             const instance = toInstance(view)
             return { ...instance, ...earlierNames(instance, claimOf.get(view.claimId ?? '') ?? null) }

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Condition } from '../../specs/condition.ts'
 import { type Pool, PoolSpec } from '../../specs/pool.ts'
+import { instantOf } from './common.ts'
 
 export const SpecShape = z.object({
   name: z.string(),
@@ -19,18 +20,19 @@ export function specInForce(pool: Pool, defaults: PoolSpec): PoolSpec {
   return pool.spec ?? pool.status.lastGoodSpec ?? defaults
 }
 
-/** Whether anybody leads is nothing that a leader can report: it is read off the lease. */
-export function withLeader(conditions: readonly Condition[], leads: boolean, now: number): Condition[] {
-  const told = conditions.find(({ type }) => type === 'LeaderElected')
-  const status = leads ? 'True' : 'False'
+/** That nobody leads is nothing that a leader could report: it is read off the lease, and stands in place of its word. */
+export function withLeader(
+  conditions: readonly Condition[],
+  leadership: { leads: boolean; until: Date } | null,
+): Condition[] {
+  if (!leadership || leadership.leads) return [...conditions]
   const condition: Condition = {
     type: 'LeaderElected',
-    status,
-    reason: leads ? 'Leads' : 'NobodyLeads',
-    message: leads
-      ? 'A controller leads this pool.'
-      : 'Nobody reconciles: what stands here is old. Start a controller, or see its log for why it does not lead.',
-    lastTransitionAt: told?.status === status ? told.lastTransitionAt : new Date(now).toISOString(),
+    status: 'False',
+    reason: 'NobodyLeads',
+    message:
+      'Nobody reconciles: what stands here is old. Start a controller, or see its log for why it does not lead.',
+    lastTransitionAt: instantOf(leadership.until),
     observedGeneration: null,
   }
   return [...conditions.filter(({ type }) => type !== 'LeaderElected'), condition]

@@ -44,3 +44,11 @@ export async function leader(sql: Sql, pool: string): Promise<{ holder: string; 
     select holder, epoch from leases where pool = ${pool} and expires_at > pool_now()`
   return row ? { holder: row.holder, epoch: row.epoch } : null
 }
+
+/** Does anybody lead, and until when, or since when not: a pool that nobody ever led counts from its own beginning. */
+export async function leadership(sql: Sql, pool: string): Promise<{ leads: boolean; until: Date } | null> {
+  const [row] = await sql<{ leads: boolean; until: Date }[]>`
+    select coalesce(l.expires_at > pool_now(), false) as leads, coalesce(l.expires_at, p.created_at) as until
+      from pools p left join leases l on l.pool = p.name where p.name = ${pool}`
+  return row ? { leads: row.leads, until: row.until } : null
+}
