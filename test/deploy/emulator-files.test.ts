@@ -127,6 +127,16 @@ describe('the file API', () => {
   })
 })
 
+describe('a pipe', () => {
+  it('is neither read nor written, and holds nothing up', async () => {
+    const world = await withSprite()
+    await world.bash('s', 'mkfifo pipe')
+    expect((await world.read('s', '/home/sprite/pipe')).status).toBe(400)
+    expect((await world.write('s', '/home/sprite/pipe', 'x')).status).toBe(400)
+    expect((await world.write('s', '/home/sprite/f', 'x')).status).toBe(200)
+  })
+})
+
 describe('the walls', () => {
   it("keeps every path below the Sprite's root, however many .. it has", async () => {
     const world = await withSprite()

@@ -49,13 +49,14 @@ it('builds OpenClaw, seals it, serves a conversation and is as new after a resto
     await sprites.writeFile('claw', SPRITE_PATHS.dotEnv, '', { mode: SECRET_MODE })
     const cmd = SPRITE_PATHS.gatewayScript
     await world.lines('PUT', '/sprites/claw/services/gateway?duration=1ms', { cmd, http_port: GATEWAY_PORT })
-    const call = (path: string, body?: object) =>
+    const call = (path: string, body?: object, patienceMs = 10_000) =>
       fetch(url + path, {
         headers: { authorization: `Bearer ${gatewayKey}` },
-        signal: AbortSignal.timeout(5_000),
+        signal: AbortSignal.timeout(patienceMs),
         ...(body ? { method: 'POST', body: JSON.stringify(body) } : {}),
       })
-    await until(async () => expect((await call('/convos/status')).status).toBe(200))
+    // A request that came before the gateway listened hangs for ever: ask again, soon.
+    await until(async () => expect((await call('/convos/status', undefined, 300)).status).toBe(200))
     return call
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { isRunning, startWorld, TOKEN, until, type World } from './emulator-world.ts'
+import { isRunning, type Line, startWorld, TOKEN, until, untilGone, type World } from './emulator-world.ts'
 
 const TICKS = '#!/bin/sh\necho up\necho warn >&2\nexec sleep 1000\n'
 const CRASHES = '#!/bin/sh\necho once >>"$HOME/starts"\nexit 3\n'
@@ -15,6 +15,9 @@ async function withService(script: string, more: object = {}, query = 'duration=
 
 const stateOf = async (world: World, name = 'web') =>
   (await world.json('GET', `/sprites/s/services/${name}`)).body.state
+
+/** Without what the service prints, which comes whenever it comes. */
+const acts = (events: Line[]) => events.map(({ type }) => type).filter((type) => !type.startsWith('std'))
 
 describe('a service', () => {
   it('starts with the PUT, which tells what happens until the time asked for is over', async () => {
@@ -108,6 +111,14 @@ describe('a service', () => {
     expect((await stateOf(world)).pid).not.toBe(pid)
   })
 
+  it('takes its children along when it crashes, as they may hold its port', async () => {
+    const { world } = await withService('#!/bin/bash\nsleep 1000 &\necho $! >child\nwait\n')
+    const child = Number((await world.read('s', '/home/sprite/child')).text)
+    expect(await isRunning(child)).toBe(true)
+    process.kill((await stateOf(world)).pid, 'SIGKILL')
+    await untilGone(child)
+  })
+
   it('is tried again when its program is missing', async () => {
     const world = await startWorld()
     await world.create('s')
@@ -124,11 +135,8 @@ describe('a service', () => {
     const { world } = await withService(TICKS)
     const { pid } = await stateOf(world)
     const events = await world.lines('POST', '/sprites/s/services/web/stop')
-    expect(events.map(({ type, exit_code }) => [type, exit_code])).toEqual([
-      ['stopping', undefined],
-      ['stopped', 143],
-      ['complete', undefined],
-    ])
+    expect(acts(events)).toEqual(['stopping', 'stopped', 'complete'])
+    expect(events.find(({ type }) => type === 'stopped')).toMatchObject({ exit_code: 143 })
     expect(await isRunning(pid)).toBe(false)
     expect(await stateOf(world)).toMatchObject({
       status: 'failed',
@@ -151,7 +159,7 @@ describe('a service', () => {
     expect(started[0]?.type).toBe('started')
     const before = await stateOf(world)
     const restarted = await world.lines('POST', '/sprites/s/services/web/restart?duration=1ms')
-    expect(restarted.map(({ type }) => type).slice(0, 3)).toEqual(['stopping', 'stopped', 'started'])
+    expect(acts(restarted).slice(0, 3)).toEqual(['stopping', 'stopped', 'started'])
     expect((await stateOf(world)).pid).not.toBe(before.pid)
     expect(await isRunning(before.pid)).toBe(false)
   })

@@ -165,6 +165,20 @@ describe('the public URL of a Sprite', () => {
     expect(await rawStatus(world.url, { host: 'localhost:1' })).toBe(200)
   })
 
+  it('survives a request that cannot be handed on', async () => {
+    const world = await withApp('public')
+    await world.startApp()
+    const socket = connect({ port: Number(new URL(world.url).port), host: '127.0.0.1', timeout: 20_000 })
+    socket.end(
+      Buffer.from('GET /\xff\x01 HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n', 'latin1'),
+    )
+    const said = await new Promise<string>((resolve) =>
+      socket.once('data', (bytes) => resolve(String(bytes))),
+    )
+    expect(said).toMatch(/^HTTP\/1.1 400 /)
+    expect((await fetch(world.url)).status).toBe(200)
+  })
+
   it('closes with the Sprite, hanging requests included', async () => {
     const world = await withApp('public')
     const hanging = fetch(world.url).then(

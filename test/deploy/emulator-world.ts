@@ -1,5 +1,5 @@
 /** An emulator in a temporary folder, and short ways to talk to it. For the tests of the emulator only. */
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, readFile, realpath, rm } from 'node:fs/promises'
 import { request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ export const TOKEN = 'org/1/2/a-token-of-this-test'
 
 /** Removed at the end of the test. */
 export async function temporaryFolder(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'emulator-'))
+  const folder = await realpath(await mkdtemp(join(tmpdir(), 'emulator-')))
   onTestFinished(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
   return folder
 }

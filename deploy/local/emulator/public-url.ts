@@ -50,6 +50,31 @@ export async function openPublicUrl(config: {
     socket.once('close', cancel)
   }
 
+  function forward(request: IncomingMessage, response: ServerResponse): void {
+    const headers = forwardedHeaders(request, auth())
+    const { method, url: path } = request
+    // No agent: a kept-alive connection to an app that was restarted would fail the next request.
+    const onward = httpRequest({ host: LOOPBACK, port: appPort, method, path, headers, agent: false })
+    onward.once('response', (answer) => {
+      answer.once('error', () => response.destroy())
+      try {
+        response.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders)
+        answer.pipe(response)
+      } catch {
+        response.destroy() // the app's headers may be read but not written
+      }
+    })
+    onward.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') return hang(request.socket)
+      if (response.headersSent) return void response.destroy()
+      response
+        .writeHead(502, { 'content-type': 'text/html', connection: 'close' })
+        .end('<h1>502 Bad Gateway</h1>\n')
+    })
+    response.once('close', () => onward.destroy())
+    request.pipe(onward)
+  }
+
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     try {
       if (!isLetIn(request)) {
@@ -61,24 +86,11 @@ export async function openPublicUrl(config: {
         error instanceof Refusal ? error : new Refusal(500, { error: 'internal server error' })
       return sendJson(response, status, body)
     }
-    const headers = forwardedHeaders(request, auth())
-    const { method, url: path } = request
-    // No agent: a kept-alive connection to an app that was restarted would fail the next request.
-    const onward = httpRequest({ host: LOOPBACK, port: appPort, method, path, headers, agent: false })
-    onward.once('response', (answer) => {
-      response.writeHead(answer.statusCode ?? 502, answer.statusMessage, answer.rawHeaders)
-      answer.once('error', () => response.destroy())
-      answer.pipe(response)
-    })
-    onward.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') return hang(request.socket)
-      if (response.headersSent) return void response.destroy()
-      response
-        .writeHead(502, { 'content-type': 'text/html', connection: 'close' })
-        .end('<h1>502 Bad Gateway</h1>\n')
-    })
-    response.once('close', () => onward.destroy())
-    request.pipe(onward)
+    try {
+      forward(request, response)
+    } catch {
+      sendJson(response, 400, { error: 'malformed request' }) // a path that may come in but not go out again
+    }
   })
 
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {

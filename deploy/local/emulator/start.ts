@@ -44,29 +44,27 @@ export async function startEmulator(config: EmulatorConfig): Promise<Emulator> {
   try {
     const engine = await openProcessEngine({ dataDir: held.path, token, clock, log })
     const { server, closeSockets } = createSurface({ engine, token, clock, log, options })
-    let listening: number
-    try {
-      listening = await listenOnLoopback(server, port === 0 ? await readPort(held.path) : port)
-      if (port !== 0 && listening !== port) {
-        server.close()
-        throw new Error(`port ${port} is taken`)
-      }
-    } catch (error) {
-      await engine.close()
-      throw error
+    const end = async () => {
+      const closed = server.listening ? once(server, 'close') : null
+      server.close()
+      await engine.close() // first: whoever watches a command sees it end
+      closeSockets()
+      await closed
+      await held.release()
     }
-    await writePort(held.path, listening)
-    return {
-      url: `http://127.0.0.1:${listening}`,
-      token,
-      async close() {
-        const closed = once(server, 'close')
-        server.close()
-        await engine.close() // first: whoever watches a command sees it end
-        closeSockets()
-        await closed
-        await held.release()
-      },
+    try {
+      const listening = await listenOnLoopback(server, port === 0 ? await readPort(held.path) : port)
+      if (port !== 0 && listening !== port) throw new Error(`port ${port} is taken`)
+      await writePort(held.path, listening)
+      let ended: Promise<void> | null = null
+      const close = () => {
+        ended ??= end()
+        return ended
+      }
+      return { url: `http://127.0.0.1:${listening}`, token, close }
+    } catch (error) {
+      await end()
+      throw error
     }
   } catch (error) {
     await held.release()

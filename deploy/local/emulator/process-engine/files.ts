@@ -1,5 +1,16 @@
 import { constants } from 'node:fs'
-import { chmod, cp, lstat, mkdir, open, readdir, readFile, rename, rmdir, unlink } from 'node:fs/promises'
+import {
+  chmod,
+  cp,
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rmdir,
+  unlink,
+} from 'node:fs/promises'
 import { basename, dirname, join, matchesGlob, posix } from 'node:path'
 import { type FileEntry, type Files, Refusal } from '../engine.ts'
 import { locate, locateEntry } from './paths.ts'
@@ -10,15 +21,23 @@ const NEW_FILE_MODE = 0o644
 /** The file API over the Sprite's folder. `change` runs a change alone among the changes to this Sprite. */
 export function spriteFiles(folder: SpriteFolder, change: <T>(run: () => Promise<T>) => Promise<T>): Files {
   return {
-    read: (path) => answering(async () => readFile(await locate(folder, path))),
+    read: (path) =>
+      answering(async () => {
+        const file = await openFile(await locate(folder, path), constants.O_RDONLY)
+        try {
+          return await file.readFile()
+        } finally {
+          await file.close()
+        }
+      }),
 
     write: (path, bytes, { mode, parents }) =>
       answering(() =>
         change(async () => {
           const target = await locate(folder, path)
           if (parents) await mkdir(dirname(target), { recursive: true })
-          const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants
-          const file = await open(target, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode ?? NEW_FILE_MODE)
+          const { O_WRONLY, O_CREAT, O_TRUNC } = constants
+          const file = await openFile(target, O_WRONLY | O_CREAT | O_TRUNC, mode ?? NEW_FILE_MODE)
           try {
             if (mode !== null) await file.chmod(mode) // of an old file too, and before it holds anything
             await file.writeFile(bytes)
@@ -85,6 +104,15 @@ export function spriteFiles(folder: SpriteFolder, change: <T>(run: () => Promise
   }
 }
 
+/** Only regular files: the open of a pipe would wait for its other end, and with it every change to this Sprite. */
+async function openFile(path: string, flags: number, mode?: number): Promise<FileHandle> {
+  const file = await open(path, flags | constants.O_NONBLOCK | constants.O_NOFOLLOW, mode)
+  const stats = await file.stat()
+  if (stats.isFile()) return file
+  await file.close()
+  throw stats.isDirectory() ? errno('EISDIR', 'is a directory') : errno('EINVAL', 'not a regular file')
+}
+
 async function walk(dir: string, path: string, recursive: boolean): Promise<FileEntry[]> {
   const entries: FileEntry[] = []
   for (const name of (await readdir(dir)).toSorted()) {
@@ -128,6 +156,7 @@ const STATUS: Record<string, number> = {
   ENOTEMPTY: 409,
   EINVAL: 400,
   ELOOP: 403,
+  ENXIO: 400, // a pipe that nobody reads
 }
 
 function errno(code: string, error: string): Refusal {

@@ -32,6 +32,8 @@ export interface Leader {
   exited: Promise<number>
   /** To the whole group; nothing once the leader has ended, as its number may be another's by then. */
   signal(signal: NodeJS.Signals): void
+  /** Kills what is left of the group. For the very turn of the leader's end, when nobody else has its number yet. */
+  sweep(): void
   /** TERM, then KILL after `graceMs`, to the whole group; resolves when none of it is left. */
   end(graceMs: number): Promise<void>
 }
@@ -88,6 +90,7 @@ export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProce
         signal(signal) {
           if (groups.has(pid)) signalProcess(-pid, signal)
         },
+        sweep: () => signalProcess(-pid, 'SIGKILL'),
         async end(graceMs) {
           if (groups.has(pid))
             await endProcesses(clock, { homes: new Set(), groups: new Set([pid]) }, graceMs)

@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises'
+import { mkdir, readFile } from 'node:fs/promises'
+import { dirname } from 'node:path'
 import { z } from 'zod'
 import type { Log } from '../engine.ts'
 import { type SpriteFolder, writeByRename } from './sprite-folder.ts'
@@ -29,6 +30,7 @@ export async function readServices(folder: SpriteFolder, log: Log): Promise<Stor
 }
 
 export async function writeServices(folder: SpriteFolder, services: StoredService[]): Promise<void> {
+  await mkdir(dirname(folder.services), { recursive: true }) // a command may have removed it
   await writeByRename(folder.services, JSON.stringify(services, null, 2))
 }
 

@@ -112,6 +112,7 @@ export function serviceManager(deps: Deps) {
 
   function onExit(entry: Entry, leader: Leader, code: number): void {
     if (entry.leader !== leader) return // it was stopped, and whoever stopped it tells the rest
+    leader.sweep() // a child of it may hold the port that the next start needs
     entry.leader = null
     entry.error = `exited with code ${code}`
     emit(entry.definition.name, { type: 'exit', exit_code: code })
@@ -128,9 +129,10 @@ export function serviceManager(deps: Deps) {
         if (entries.get(entry.definition.name) !== entry || !entry.enabled || entry.leader) return
         entry.restartCount++
         await launch(entry)
-      }).catch((error: unknown) =>
-        log.error({ err: error, service: entry.definition.name }, 'restart failed'),
-      )
+      }).catch((error: unknown) => {
+        if (error instanceof Refusal) return // the Sprite is gone, or everything ends
+        log.error({ err: error, service: entry.definition.name }, 'restart failed')
+      })
     })
   }
 
