@@ -128,7 +128,9 @@ export function createWorkQueue(options: WorkQueueOptions): WorkQueue {
     else if (error !== null)
       addAfter(key, again ?? lane, backoffMs(entry.failures, random.fraction(), options.backoffBaseMs))
     else if (result.requeueAfterMs !== undefined) addAfter(key, result.lane ?? lane, result.requeueAfterMs)
-    if (entry.lane === null && entry.cancel === null && entry.failures === 0) entries.delete(key)
+    // `running`: a lane with a free slot starts the next run within add() above, and the key must stay known meanwhile.
+    const idle = !entry.running && entry.lane === null && entry.cancel === null
+    if (idle && entry.failures === 0) entries.delete(key)
   }
 
   return {

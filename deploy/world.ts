@@ -60,10 +60,12 @@ export async function openWorld(
     if (!apiKey) throw new CannotStart('POOL_API_KEY is missing')
 
     const { place, listenPlace } = await openDatabase(config, closers, embedded, log)
+    // On a connection of its own: the timeouts that it gives our role hold for later connections only.
+    const migrator = connect(place, { applicationName: 'clawpool migrate', max: 1 })
+    const { applied } = await migrate(migrator).finally(() => migrator.end({ timeout: 5 }))
+    if (applied.length > 0) log.info({ applied }, 'the database was migrated')
     const sql = connect(place, { applicationName: 'clawpool', max: 10 })
     closers.push(() => sql.end({ timeout: 5 }))
-    const { applied } = await migrate(sql)
-    if (applied.length > 0) log.info({ applied }, 'the database was migrated')
 
     const spritesApi = config.sprites.kind === 'api' ? config.sprites.baseUrl : 'emulator'
     const owner = await claimDatabase(sql, { environment: config.environment, spritesApi })
