@@ -22,7 +22,35 @@ const MAX_EXTRA_BYTES = 16 * 1024
 /** Fields of the gateway's request that are ours or the gateway's own: `extra` may not carry them. */
 const RESERVED = ['name', 'profileName', 'env', 'instructions', 'inviteUrl', 'accountId']
 
+/** Deeper than any field of the gateway; a body that is nested without end would break the stack of whoever walks it. */
+const MAX_EXTRA_DEPTH = 32
+/** A slug and what stands around it. */
+const MAX_LINK_CHARACTERS = 8192
+
 const bytes = (text: string) => new TextEncoder().encode(text).length
+
+/** null: Postgres stores it, and JSON carries it, as it came. */
+function textFault(text: string): string | null {
+  if (text.includes('\0')) return 'no NUL character'
+  return text.isWellFormed() ? null : 'not valid Unicode: a lone surrogate'
+}
+
+function jsonFault(value: unknown, depth = 0): string | null {
+  if (typeof value === 'string') return textFault(value)
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'a number that is too large'
+  if (typeof value !== 'object' || value === null) return null
+  if (depth === MAX_EXTRA_DEPTH) return `nested deeper than ${MAX_EXTRA_DEPTH}`
+  for (const [key, item] of Object.entries(value)) {
+    const fault = textFault(key) ?? jsonFault(item, depth + 1)
+    if (fault) return fault
+  }
+  return null
+}
+
+const isText = (text: string, context: z.RefinementCtx) => {
+  const fault = textFault(text)
+  if (fault) context.addIssue({ code: 'custom', message: fault })
+}
 
 export type XmtpEnv = 'dev' | 'production'
 /** Where each environment's invite links live. */
@@ -36,6 +64,10 @@ const SLUG = /^[A-Za-z0-9._~*-]{1,4096}$/
 /** null: fine. Else one sentence that says what is wrong and what would be right. */
 export function joinUrlFault(link: string, env: XmtpEnv): string | null {
   if (SLUG.test(link)) return null
+  if (link.length > MAX_LINK_CHARACTERS) return `a link of at most ${MAX_LINK_CHARACTERS} characters`
+  // The parser drops or encodes these in silence, but the link is stored and sent as it came.
+  if (/[\s\p{Cc}]/u.test(link) || !link.isWellFormed())
+    return 'a link has no spaces, no control characters and no lone surrogates'
   let url: URL
   try {
     url = new URL(link)
@@ -61,13 +93,13 @@ export const claimRequest = (env: XmtpEnv) =>
       .min(1, 'a name of 1–100 characters')
       .refine((name) => [...name].length <= 100, 'a name of 1–100 characters')
       .refine((name) => !/\p{Cc}/u.test(name), 'no control characters')
+      .superRefine(isText)
       .refine((name) => name.trim().length > 0, 'a name that can be seen'),
     instructions: z
       .string()
       .min(1, 'at least 1 character')
       .refine((text) => bytes(text) <= MAX_INSTRUCTIONS_BYTES, 'at most 256 KB')
-      .refine((text) => !text.includes('\0'), 'no NUL character')
-      .refine((text) => text.isWellFormed(), 'not valid Unicode: a lone surrogate'),
+      .superRefine(isText),
     joinUrl: z
       .string()
       .superRefine((link, context) => {
@@ -78,8 +110,10 @@ export const claimRequest = (env: XmtpEnv) =>
     ttlSeconds: z.int().min(10).max(31_536_000).nullish(),
     priority: z.int().min(0).max(9).nullish(),
     extra: z
-      .record(z.string(), z.json())
+      .record(z.string(), z.unknown())
       .superRefine((extra, context) => {
+        const fault = jsonFault(extra)
+        if (fault) return context.addIssue({ code: 'custom', message: fault })
         for (const key of Object.keys(extra).filter((key) => RESERVED.includes(key)))
           context.addIssue({
             code: 'custom',
