@@ -16,6 +16,7 @@ const plain = (what: string) =>
     .min(1)
     .max(300)
     .regex(/^[A-Za-z0-9._/:@-]+$/, `${what} may have only letters, digits and . _ / : @ -`)
+    .regex(/^(?!-)/, `${what} may not begin with -: git would take it for an option`)
 
 /** What is built. Another template is another revision. */
 export const Template = z.strictObject({
