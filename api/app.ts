@@ -1,5 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyPluginAsync, LogController } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { ApiConfig } from './config.ts'
 import { type ApiContext, type ApiDeps, createContext } from './context.ts'
 import { dashboard } from './dashboard/routes.ts'
 import { type Actor, authPlugin, matcher } from './plugins/auth.ts'
@@ -35,7 +36,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   const app = Fastify({
     ...(deps.log ? { loggerInstance: deps.log } : { logger: false }),
     logController: new LogController({ disableRequestLogging: true }), // one line at the end of each says as much
-    trustProxy: config.trustProxy,
+    trustProxy: trusted(config.trustProxy),
     bodyLimit: BODY_LIMIT,
     requestTimeout: REQUEST_LIMIT_MS,
     routerOptions: { maxParamLength: 200, ignoreTrailingSlash: true },
@@ -47,7 +48,7 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
 
   const context = createContext(deps)
   await app.register(errorsPlugin)
-  await app.register(securityPlugin, config)
+  await app.register(securityPlugin, { behindProxy: config.trustProxy !== false })
   await app.register(authPlugin, { authenticate: oneKey(config.apiKey), metricsToken: config.metricsToken })
   await app.register(metricsPlugin, { registry: deps.registry, clock })
   await app.register(bodyPlugin)
@@ -58,20 +59,34 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(poolRoutes(context))
   for (const prefix of ['/api/pool', '/api/pools/:pool']) await app.register(onePool(context), { prefix })
 
-  // Whoever waits at the end gets an answer, while the connection to give it on is still there.
+  answerBeforeClosing(app, context)
+  return app
+}
+
+/** Whoever waits when the server closes gets an answer, on a connection that then goes too: it is waited for. */
+function answerBeforeClosing(app: FastifyInstance, { claims, operations, clock, config }: ApiContext): void {
+  let closing = false
   let cancel = () => {}
   const endWaits = () => {
-    context.claims.close()
-    context.operations.close()
+    claims.close()
+    operations.close()
   }
   app.addHook('preClose', async () => {
+    closing = true
     cancel = clock.after(config.closeWithinMs, endWaits)
+  })
+  app.addHook('onSend', async (_, reply) => {
+    if (closing) reply.header('connection', 'close')
   })
   app.addHook('onClose', async () => {
     cancel()
     endWaits()
   })
-  return app
+}
+
+/** A number is of hops, which Fastify takes as a function. */
+function trusted(proxy: ApiConfig['trustProxy']) {
+  return typeof proxy === 'number' ? (_: string, hop: number) => hop < proxy : proxy
 }
 
 /** All that can be asked of one pool. */

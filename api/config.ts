@@ -10,8 +10,8 @@ export interface ApiConfig {
   apiKey: string
   /** When set, `/metrics` asks for it as Bearer. */
   metricsToken: string | null
-  /** Believe `X-Forwarded-For` and `-Proto`: only behind a proxy that sets them itself. */
-  trustProxy: boolean
+  /** Whose `X-Forwarded-For` and `-Proto` to believe, as Fastify takes it: nobody's, that many hops', or these addresses'. */
+  trustProxy: false | number | string
   /** Complete: what a PUT that leaves fields out puts there. */
   specDefaults: PoolSpec
   /** Whose invite links a claim may carry. */

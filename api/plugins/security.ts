@@ -8,8 +8,8 @@ const HSTS_SECONDS = 31_536_000
  * What a browser must not do with our answers. No CORS: another site's page reads nothing. `upgrade-insecure-requests`
  * would break plain http on a laptop's address, so https is asked for only where a trusted proxy says it is spoken.
  */
-export const securityPlugin = fastifyPlugin<{ trustProxy: boolean }>(
-  async (app, { trustProxy }) => {
+export const securityPlugin = fastifyPlugin<{ behindProxy: boolean }>(
+  async (app, { behindProxy }) => {
     await app.register(helmet, {
       contentSecurityPolicy: {
         useDefaults: false,
@@ -29,7 +29,7 @@ export const securityPlugin = fastifyPlugin<{ trustProxy: boolean }>(
       referrerPolicy: { policy: 'no-referrer' },
       strictTransportSecurity: false,
     })
-    if (trustProxy)
+    if (behindProxy)
       app.addHook('onRequest', async (request, reply) => {
         if (request.protocol === 'https') reply.header('strict-transport-security', `max-age=${HSTS_SECONDS}`)
       })

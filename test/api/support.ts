@@ -3,7 +3,7 @@ import { Registry } from 'prom-client'
 import { buildApp } from '../../api/app.ts'
 import type { ApiConfig } from '../../api/config.ts'
 import type { ApiDeps } from '../../api/context.ts'
-import type { News, NewsItem } from '../../api/news.ts'
+import type { News } from '../../api/news.ts'
 import { systemClock } from '../../specs/clock.ts'
 import { connect, type Sql } from '../../specs/db/connect.ts'
 import { grantApiRole } from '../../specs/db/grants.ts'
@@ -12,6 +12,7 @@ import { ensurePool } from '../../specs/db/pools.ts'
 import { defaultSpec, type PoolSpec } from '../../specs/pool.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { fakeNews } from './fakes.ts'
 import { type Stage, setStage } from './stage.ts'
 
 export const KEY = 'a-key-of-the-tests-0123456789'
@@ -39,33 +40,6 @@ export const CONFIG: ApiConfig = {
   xmtpEnv: 'dev',
   version: { version: '0.1.0+test', commit: null, startedAt: new Date(0) },
   closeWithinMs: 1_000,
-}
-
-/** News that a test tells by hand. */
-export function fakeNews(): News & { tell(kind: string, item: NewsItem): void; gap(): void; hears: boolean } {
-  const handlers = new Set<{ kind: string; handler(item: NewsItem): void }>()
-  const gaps = new Set<() => void>()
-  return {
-    hears: true,
-    listening() {
-      return this.hears
-    },
-    on(kind, handler) {
-      const one = { kind, handler }
-      handlers.add(one)
-      return () => handlers.delete(one)
-    },
-    onGap(handler) {
-      gaps.add(handler)
-      return () => gaps.delete(handler)
-    },
-    tell(kind, item) {
-      for (const one of handlers) if (one.kind === kind) one.handler(item)
-    },
-    gap() {
-      for (const handler of gaps) handler()
-    },
-  }
 }
 
 /** News of a real LISTEN. */

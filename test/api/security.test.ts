@@ -1,0 +1,86 @@
+import Fastify from 'fastify'
+import { describe, expect, it } from 'vitest'
+import { type Actor, authPlugin } from '../../api/plugins/auth.ts'
+import { errorsPlugin } from '../../api/plugins/errors.ts'
+import { CONFIG, startWorld } from './support.ts'
+
+describe('roles', () => {
+  async function ask(role: Actor['role'], access?: 'viewer' | 'operator') {
+    const app = Fastify()
+    await app.register(errorsPlugin)
+    await app.register(authPlugin, {
+      authenticate: (key) => (key === 'key' ? { name: 'somebody', role } : null),
+      metricsToken: null,
+    })
+    app.get('/', access ? { config: { access } } : {}, async () => 'yes')
+    return app.inject({ url: '/', headers: { authorization: 'Bearer key' } })
+  }
+
+  it('have the rights of those before them', async () => {
+    expect((await ask('viewer', 'viewer')).statusCode).toBe(200)
+    expect((await ask('operator', 'viewer')).statusCode).toBe(200)
+    expect((await ask('admin', 'operator')).statusCode).toBe(200)
+  })
+
+  it('that are not enough are named in a 403', async () => {
+    const answer = await ask('claimer', 'operator')
+    expect(answer.statusCode).toBe(403)
+    expect(answer.json().error).toContain('operator')
+  })
+
+  it('a route that does not say who may is the admin’s', async () => {
+    expect((await ask('operator')).statusCode).toBe(403)
+    expect((await ask('admin')).statusCode).toBe(200)
+  })
+})
+
+describe('answers', () => {
+  it('tell a browser what it must not do, and ask for https only where a trusted proxy speaks it', async () => {
+    const plain = await startWorld()
+    const proxied = await startWorld({ config: { ...CONFIG, trustProxy: 1 } })
+    try {
+      const headers = { 'x-forwarded-proto': 'https' }
+      const open = await plain.askOpenly('GET', '/', { headers })
+      expect(open.headers['content-security-policy']).toMatch(/script-src 'self';.*frame-ancestors 'none'/)
+      expect(open.headers['content-security-policy']).not.toMatch(/unsafe-inline|upgrade-insecure/)
+      expect(open.headers['x-content-type-options']).toBe('nosniff')
+      expect(open.headers['strict-transport-security']).toBeUndefined()
+      expect(open.headers['access-control-allow-origin']).toBeUndefined()
+      const secure = await proxied.askOpenly('GET', '/', { headers })
+      expect(secure.headers['strict-transport-security']).toMatch(/^max-age=\d+/)
+      const inside = await proxied.askOpenly('GET', '/')
+      expect(inside.headers['strict-transport-security']).toBeUndefined()
+    } finally {
+      await plain.close()
+      await proxied.close()
+    }
+  })
+
+  it('of /metrics need the scraper’s token where one is set, and no other key will do', async () => {
+    const world = await startWorld({ config: { ...CONFIG, metricsToken: 'scrape-me' } })
+    try {
+      expect((await world.askOpenly('GET', '/metrics')).status).toBe(401)
+      expect((await world.ask('GET', '/metrics')).status).toBe(401)
+      const headers = { authorization: 'Bearer scrape-me' }
+      expect((await world.askOpenly('GET', '/metrics', { headers })).status).toBe(200)
+      expect((await world.askOpenly('GET', '/api/pool/status', { headers })).status).toBe(401)
+    } finally {
+      await world.close()
+    }
+  })
+})
+
+describe('the page', () => {
+  it('sets text only, and has no script or style of its own lines', async () => {
+    const world = await startWorld()
+    try {
+      const html = (await world.askOpenly('GET', '/')).text
+      expect(html).not.toMatch(/<script(?![^>]*src=)|<style|\son\w+=|style=/)
+      expect(html).not.toMatch(/(src|href)="(https?:)?\/\//)
+      const script = (await world.askOpenly('GET', '/assets/dashboard.js')).text
+      expect(script).not.toMatch(/innerHTML|outerHTML|insertAdjacentHTML|document\.write|localStorage/)
+    } finally {
+      await world.close()
+    }
+  })
+})
