@@ -45,7 +45,7 @@ export async function holdLease(options: LeaseOptions, signal: AbortSignal): Pro
       return null
     })
     if (taken) await leadFor(options, taken.epoch, sentAt, taken.drainUntil, signal)
-    else await sleep(clock, STAND_BY_MS, signal).catch(() => {})
+    await sleep(clock, STAND_BY_MS, signal).catch(() => {})
   }
 }
 
@@ -77,7 +77,8 @@ async function leadFor(
   }
   const end = () => over.abort(new Error('the lead ended'))
   signal.addEventListener('abort', end, { once: true })
-  const acting = options.onLead(lead).catch(options.onError)
+  // Whatever ends the acting ends the lead: nobody holds a lease that nothing is done with.
+  const acting = options.onLead(lead).catch(options.onError).finally(end)
 
   while (!over.signal.aborted) {
     await sleep(clock, RENEW_MS, over.signal).catch(() => {})

@@ -17,6 +17,16 @@ export function startController(deps: ControllerDeps): RunningController {
   const running = new Map<string, Promise<void>>()
   const holder = `${deps.random.word(8)}`
 
+  /** A database that is away says the same each second: once is enough. */
+  function complain(pool: string) {
+    let said = ''
+    return (error: unknown) => {
+      const message = messageOf(error)
+      deps.log[message === said ? 'debug' : 'warn']({ pool, error: message }, 'the lease could not be held')
+      said = message
+    }
+  }
+
   async function watchPools(): Promise<void> {
     while (!stop.signal.aborted) {
       const names = await listPoolNames(deps.sql).catch((error: unknown) => {
@@ -32,8 +42,7 @@ export function startController(deps: ControllerDeps): RunningController {
             pool,
             holder,
             onLead: (lead) => runPool(deps, lead),
-            onError: (error) =>
-              deps.log.warn({ pool, error: messageOf(error) }, 'the lease could not be held'),
+            onError: complain(pool),
           },
           stop.signal,
         )

@@ -614,7 +614,11 @@ export const instanceMachine = life.createMachine({
             actions: [give('RestoreFailed'), 'endAttempt'],
           },
           { guard: ({ event }) => event.attempt === 'mine' && event.outcome === 'none', actions: 'restore' },
-          { target: 'deleting', actions: [give('RestoreUnconfirmed'), 'endAttempt'] },
+          {
+            guard: ({ event }) => event.attempt !== 'reported',
+            target: 'deleting',
+            actions: [give('RestoreUnconfirmed'), 'endAttempt'],
+          },
         ],
       },
     },

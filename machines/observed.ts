@@ -25,8 +25,11 @@ export interface Observed {
   joins: boolean
 
   // ── the once-call in the row ──
-  /** `mine`: begun by this very run. `unknown`: by another, or its answer was lost. `overdue`: unknown, and past its time. */
-  attempt: 'none' | 'mine' | 'unknown' | 'overdue'
+  /**
+   * `mine`: begun by this very run. `unknown`: by another, or its answer was lost. `overdue`: unknown, and past its time.
+   * `reported`: begun by the leader before us, which said that it still reports what comes of it.
+   */
+  attempt: 'none' | 'mine' | 'unknown' | 'overdue' | 'reported'
   /** What this run's own call came to. `refused`: the request's fault; `failed`: the instance's; `lost`: may have happened. */
   outcome: 'none' | 'delivered' | 'waiting' | 'refused' | 'failed' | 'lost' | 'complete' | 'ended' | 'error'
 

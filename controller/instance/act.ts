@@ -7,7 +7,13 @@ import { CONVERSE_LIMIT_MS, JOIN_LIMIT_MS } from '../../machines/limits.ts'
 import { INVITE_DOMAINS } from '../../specs/claim.ts'
 import { blockCreates, takeCreateToken } from '../../specs/db/limits.ts'
 import { GatewayBound, GatewayRejected, GatewayUnauthorized, GatewayUnknown } from '../gateway/errors.ts'
-import { NothingToCheckpoint, SpriteExists, SpritesError, SpritesRateLimited } from '../sprites/errors.ts'
+import {
+  NothingToCheckpoint,
+  SpriteExists,
+  SpriteMissing,
+  SpritesError,
+  SpritesRateLimited,
+} from '../sprites/errors.ts'
 import { placeFile } from './files.ts'
 import { configFiles } from './observe.ts'
 import { checkpointComment, type InstanceDeps, ownerLabel, type Run, setupAttempt } from './run.ts'
@@ -33,11 +39,7 @@ export async function act(intent: Intent, deps: InstanceDeps, run: Run): Promise
       for (const { path, content } of configFiles(deps, run)) await place(deps, run, path, content, '0600')
       return
     case 'putService':
-      return deps.sprites.putService(
-        run.instance.spriteName,
-        { name: SERVICE, cmd: deps.files.paths.gatewayScript, httpPort: GATEWAY_PORT },
-        run.signal,
-      )
+      return putService(deps, run)
     case 'seal':
       return seal(deps, run)
     case 'createCheckpoint':
@@ -52,9 +54,7 @@ export async function act(intent: Intent, deps: InstanceDeps, run: Run): Promise
     case 'restore':
       return restore(deps, run)
     case 'restartGateway':
-      await deps.sprites.restartService(run.instance.spriteName, SERVICE, run.signal)
-      run.restarted = true
-      return
+      return restartGateway(deps, run)
     case 'deleteSprite':
       await deps.sprites.remove(run.instance.spriteName, run.signal)
       run.deleteAcknowledged = true
@@ -127,6 +127,25 @@ async function startSetup(deps: InstanceDeps, run: Run): Promise<void> {
         .trim()
         .slice(0, 200)}`,
     )
+}
+
+const putService = ({ sprites, files }: InstanceDeps, run: Run) =>
+  sprites.putService(
+    run.instance.spriteName,
+    { name: SERVICE, cmd: files.paths.gatewayScript, httpPort: GATEWAY_PORT },
+    run.signal,
+  )
+
+/** A rung of the ladder was tried, whatever came of it: the next look tells, and the next rung comes in its time. */
+async function restartGateway(deps: InstanceDeps, run: Run): Promise<void> {
+  run.restarted = true
+  try {
+    await deps.sprites.restartService(run.instance.spriteName, SERVICE, run.signal)
+  } catch (error) {
+    if (error instanceof SpriteMissing && error.what === 'service') return putService(deps, run)
+    if (!(error instanceof SpritesError)) throw error
+    run.failure = error.message
+  }
 }
 
 async function seal({ sprites, files }: InstanceDeps, run: Run): Promise<void> {

@@ -57,7 +57,6 @@ function fromRows(deps: InstanceDeps, run: Run): Facets {
   const { instance, claim, facts } = run
   const now = deps.clock.now()
   const { recycle } = facts.spec
-  const attempt = instance.attempt
   return {
     wanted: instance.wanted === 'present',
     recycle: instance.recycleRequested > instance.recycled,
@@ -73,19 +72,21 @@ function fromRows(deps: InstanceDeps, run: Run): Facets {
     joinAttempts: facts.spec.claim.joinAttempts,
     claim: claimState(claim, now),
     joins: claim?.joinUrl != null,
-    attempt:
-      attempt === null
-        ? 'none'
-        : attempt.id === run.attemptId
-          ? 'mine'
-          : now >= attempt.until
-            ? 'overdue'
-            : 'unknown',
+    attempt: attemptState(deps, run, now),
     outcome: run.outcome,
     limited: run.limitedMs !== null,
     deleteAcknowledged: run.deleteAcknowledged,
     restarted: run.restarted,
   }
+}
+
+function attemptState({ lead }: InstanceDeps, run: Run, now: number): Observed['attempt'] {
+  const { attempt } = run.instance
+  if (attempt === null) return 'none'
+  if (attempt.id === run.attemptId) return 'mine'
+  if (now >= attempt.until) return 'overdue'
+  // The leader before us named until when its calls may be under way: it writes their outcomes itself.
+  return lead.foreignUntil !== null && now < lead.foreignUntil ? 'reported' : 'unknown'
 }
 
 async function look(deps: InstanceDeps, run: Run, context: Context, base: Observed): Promise<Facets> {

@@ -36,6 +36,8 @@ const LOOK_MS = 500
 
 export function operationsReconciler(deps: OperationsDeps) {
   const { sql, clock, lead } = deps
+  /** Complete lists before each request was seen here: forgotten by a restart, one more list is read. */
+  const listsAtRequest = new Map<string, number>()
 
   return async function reconcile(): Promise<Result> {
     if (!lead.mayCall()) return {}
@@ -135,26 +137,30 @@ export function operationsReconciler(deps: OperationsDeps) {
 
   /** A complete list that began after the request, and an answer about every row that it lacks. */
   async function lookAtEverything(operation: Operation): Promise<Answer> {
-    const listedAt = deps.orphans.listedAt()
-    const begun = operation.startedAt?.getTime()
-    const suspects = operation.result?.missing
-    if (begun === undefined) {
+    const asked = listsAtRequest.get(operation.id)
+    if (asked === undefined) {
+      listsAtRequest.set(operation.id, deps.orphans.lists())
       deps.lookAtAll()
-      return { phase: 'Running', result: { cleaned: 0 } }
+      return { phase: 'Running', result: operation.result ?? { cleaned: 0 } }
     }
-    if (listedAt === null || listedAt < begun) return { phase: 'Running', result: operation.result }
+    if (deps.orphans.lists() === asked) return { phase: 'Running', result: operation.result }
+    const suspects = operation.result?.missing
     const missing: string[] = Array.isArray(suspects) ? suspects.map(String) : [...deps.orphans.missing()]
     const rows = await findInstances(sql, missing)
-    const open = rows.filter(({ missingAt, phase }) => missingAt !== null || phase === 'deleting')
+    const firstSeen = !Array.isArray(suspects) // nobody has looked at them yet
+    const open = rows.filter(
+      ({ missingAt, phase }) => firstSeen || missingAt !== null || phase === 'deleting',
+    )
     const result = { cleaned: missing.length - rows.length, missing }
-    return open.length > 0
-      ? {
-          phase: 'Running',
-          done: result.cleaned,
-          result,
-          message: `${open.length} missing ones are looked at again`,
-        }
-      : { phase: 'Succeeded', done: result.cleaned, result }
+    if (open.length > 0)
+      return {
+        phase: 'Running',
+        done: result.cleaned,
+        result,
+        message: `${open.length} missing ones are looked at again`,
+      }
+    listsAtRequest.delete(operation.id)
+    return { phase: 'Succeeded', done: result.cleaned, result }
   }
 
   async function action(operation: Operation): Promise<Answer> {

@@ -32,8 +32,9 @@ export interface Orphans {
   /** Sprites with our label and no row. */
   count(): number
   conditions(): ConditionNow[]
-  /** When the newest complete list was asked for, ms since the epoch; null: none yet. */
-  listedAt(): number | null
+  /** Complete lists begun and read so far. */
+  lists(): number
+  /** Instances whose Sprite the newest of them lacks. */
   missing(): ReadonlySet<string>
 }
 
@@ -47,7 +48,7 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
   const owners = new Map<string, 'ours' | 'foreign'>()
   let ours: string[] = []
   let foreign: string[] = []
-  let listedAt: number | null = null
+  let lists = 0
   let missing: ReadonlySet<string> = new Set()
   let reachable: ConditionNow | null = null
 
@@ -83,13 +84,13 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
         .map(({ spriteName }) => spriteName),
     )
     listing.set({ startedAt, names, expected })
-    listedAt = startedAt
 
     const gone = rows.filter(
       ({ spriteName, spriteId }) =>
         spriteId !== null && (!names.has(spriteName) || (ids.get(spriteName) ?? spriteId) !== spriteId),
     )
     missing = new Set(gone.map(({ id }) => id))
+    lists += 1
     for (const { id } of gone) deps.look(id)
 
     const known = new Set(rows.map(({ spriteName }) => spriteName))
@@ -117,7 +118,7 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
   return {
     reconcile,
     count: () => ours.length,
-    listedAt: () => listedAt,
+    lists: () => lists,
     missing: () => missing,
     conditions() {
       const found: ConditionNow =

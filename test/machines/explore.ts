@@ -22,7 +22,7 @@ export const FACETS: { [K in Facet]: readonly Observed[K][] } = {
   joinAttempts: [1, 2],
   claim: all<Observed['claim']>({ none: true, live: true, cancelled: true, released: true, expired: true }),
   joins: BOTH,
-  attempt: all<Observed['attempt']>({ none: true, mine: true, unknown: true, overdue: true }),
+  attempt: all<Observed['attempt']>({ none: true, mine: true, unknown: true, overdue: true, reported: true }),
   outcome: all<Observed['outcome']>({
     none: true,
     delivered: true,
