@@ -41,7 +41,7 @@ export async function listEvents(
       ${filter.claim ? sql`and claim_id = ${filter.claim}` : sql``}
       ${filter.type ? sql`and type = ${filter.type}` : sql``}
       ${xid && seq ? sql`and (xid, seq) < (${xid}::xid8, ${seq}::bigint)` : sql``}
-     order by xid desc, seq desc limit ${filter.limit}`
+     order by events.xid desc, events.seq desc limit ${filter.limit}` // the column: `xid` alone would be the text above
   return rows.map((row) => ({
     id: `${row.xid}-${row.seq}`,
     type: row.type as PoolEvent['type'],

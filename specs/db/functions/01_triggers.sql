@@ -39,6 +39,10 @@ create or replace trigger pools_after_write after insert or update of spec on po
 
 create or replace function instances_before_update() returns trigger language plpgsql as $$
 begin
+  -- Generated columns are still null here, and what is put there is ignored: without this every update would differ.
+  new.phase := old.phase;
+  new.shelf := old.shelf;
+  new.status := old.status;
   if new is distinct from old then
     new.resource_version := old.resource_version + 1;
     new.updated_at := pool_now();
