@@ -3,6 +3,7 @@
  * breaking change, and belongs into the changelog.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { virtualClock } from '../support/virtual-clock.ts'
 import { SPEC, startWorld, type World } from './support.ts'
 
 const COUNTS = {
@@ -404,11 +405,17 @@ describe('POST /api/pool/claim', () => {
   })
 
   it('504 with the claim for the others, when it is not delivered in time', async () => {
-    await world.stage.shelve(1)
-    await world.ask('PATCH', '/api/pool/spec', { payload: { claim: { deliverySeconds: 5 } } })
-    const asked = world.ask('POST', '/api/pool/claim', { payload: CLAIM })
-    const answer = await asked
-    expect(answer).toMatchObject({ status: 504, body: { claimId: expect.any(String) } })
+    const clock = virtualClock()
+    const slow = await startWorld({ clock })
+    try {
+      await slow.stage.shelve(1)
+      const asked = slow.ask('POST', '/api/pool/claim', { payload: CLAIM })
+      await expect.poll(async () => (await slow.sql`select 1 from claims`).length).toBe(1)
+      await clock.advance((SPEC.claim.deliverySeconds + 1) * 1000)
+      expect(await asked).toMatchObject({ status: 504, body: { claimId: expect.any(String) } })
+    } finally {
+      await slow.close()
+    }
   })
 
   it('502 naming the claim when no gateway could deliver', async () => {
@@ -802,6 +809,20 @@ describe('the rest', () => {
     ])
     const next = (await world.ask('GET', `/api/pool/events?instance=${id}&cursor=${body.nextCursor}`)).body
     expect(next.items.map(({ reason }: { reason: string }) => reason)).toEqual(['Protected'])
+  })
+
+  it('events come newest first by number, not by letter', async () => {
+    for (const [xid, reason] of [
+      ['999', 'Older'],
+      ['1000', 'Newer'],
+    ])
+      await world.sql`insert into events (xid, pool, type, reason, message, actor)
+        values (${xid ?? ''}::text::xid8, 'default', 'Normal', ${reason ?? ''}, '', 'test')`
+    const { body } = await world.ask('GET', '/api/pool/events')
+    expect(body.items.map(({ reason }: { reason: string }) => reason)).toEqual(['Newer', 'Older'])
+    const { body: rest } = await world.ask('GET', '/api/pool/events?limit=1')
+    const next = (await world.ask('GET', `/api/pool/events?cursor=${rest.nextCursor}`)).body
+    expect(next.items.map(({ reason }: { reason: string }) => reason)).toEqual(['Older'])
   })
 
   it('revisions, newest first', async () => {
