@@ -1,0 +1,157 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { holdLease, type Lead, MARGIN_MS, RENEW_MS, STAND_BY_MS } from '../../controller/lease.ts'
+import type { Sql } from '../../specs/db/connect.ts'
+import { LEASE_SECONDS, takeLease } from '../../specs/db/leases.ts'
+import { ensurePool } from '../../specs/db/pools.ts'
+import { systemRandom } from '../../specs/random.ts'
+import { SPEC } from '../support/builders.ts'
+import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { until } from '../support/until.ts'
+import { virtualClock } from '../support/virtual-clock.ts'
+
+let database: TestDatabase
+let sql: Sql
+beforeAll(async () => {
+  database = await testDatabase()
+  sql = database.sql
+  // The database's clock is the tests' too: leases end by it.
+  await sql`create table test_clock (now timestamptz not null)`
+  await sql`insert into test_clock values ('2026-01-01T00:00:00Z')`
+  await sql`create or replace function pool_now() returns timestamptz language sql volatile as 'select now from test_clock'`
+})
+afterAll(() => database.drop())
+
+let pool = ''
+beforeEach(async () => {
+  pool = systemRandom.word(10)
+  await ensurePool(sql, { name: pool, uid: systemRandom.word(16), spec: SPEC, appliedEnvironment: {} })
+})
+
+const passInDatabase = (ms: number) =>
+  sql`update test_clock set now = now + make_interval(secs => ${ms / 1000})`
+const row = async () => {
+  const [lease] = await sql<
+    { holder: string; epoch: number; ends: Date; drain_until: Date | null; live: boolean }[]
+  >`
+    select holder, epoch, expires_at as ends, drain_until, expires_at > pool_now() as live from leases where pool = ${pool}`
+  return lease
+}
+
+/** A controller that does nothing but lead. */
+function contender(holder: string, on: Sql = sql) {
+  const clock = virtualClock()
+  const stop = new AbortController()
+  const leads: Lead[] = []
+  const errors: unknown[] = []
+  let end = () => {}
+  const held = holdLease(
+    {
+      sql: on,
+      clock,
+      pool,
+      holder,
+      onLead(lead) {
+        leads.push(lead)
+        return new Promise<void>((resolve) => {
+          end = resolve
+          lead.signal.addEventListener('abort', () => resolve(), { once: true })
+        })
+      },
+      onError: (error) => errors.push(error),
+    },
+    stop.signal,
+  )
+  return {
+    clock,
+    leads,
+    errors,
+    endActing: () => end(),
+    async stop() {
+      stop.abort(new Error('stop'))
+      await held
+    },
+  }
+}
+
+describe('the lease of a pool', () => {
+  it('is held by one; a stand-by leads as soon as it looks after the release, with the next epoch', async () => {
+    const first = contender('first')
+    await until('the first leads', () => first.leads.length === 1)
+    const second = contender('second')
+    await second.clock.advance(STAND_BY_MS * 3)
+    expect(second.leads).toHaveLength(0)
+    await first.stop()
+    await until('the second leads', async () => {
+      await second.clock.advance(STAND_BY_MS)
+      return second.leads.length === 1
+    })
+    expect(first.leads[0]?.fence.epoch).toBe(1)
+    expect(second.leads[0]?.fence.epoch).toBe(2)
+    await second.stop()
+  })
+
+  it('names, when it is released, until when calls are under way, and the next leader is told', async () => {
+    const first = contender('first')
+    await until('the first leads', () => first.leads.length === 1)
+    const at = Date.UTC(2026, 0, 1, 0, 5)
+    const done = first.leads[0]?.underway(at - 60_000)
+    first.leads[0]?.underway(at)
+    done?.()
+    await first.stop()
+    const second = contender('second')
+    await until('the second leads', () => second.leads.length === 1)
+    expect(second.leads[0]?.foreignUntil).toBe(at)
+    await second.stop()
+  })
+
+  it('is renewed while it is held', async () => {
+    const one = contender('one')
+    await until('it leads', () => one.leads.length === 1)
+    const before = (await row())?.ends.getTime() ?? 0
+    await passInDatabase(RENEW_MS)
+    await one.clock.advance(RENEW_MS)
+    await until('the renewal', async () => ((await row())?.ends.getTime() ?? 0) === before + RENEW_MS)
+    expect(one.leads[0]?.mayCall()).toBe(true)
+    await one.stop()
+  })
+
+  it('allows no new call in its last two seconds, counted from when its last renewal was sent', async () => {
+    let broken = false
+    const shaky = ((...given: Parameters<Sql>) =>
+      broken ? Promise.reject(new Error('the database is away')) : sql(...given)) as unknown as Sql
+    const one = contender('one', shaky)
+    await until('it leads', () => one.leads.length === 1)
+    broken = true
+    const lead = one.leads[0]
+    await one.clock.advance(LEASE_SECONDS * 1000 - MARGIN_MS - 1)
+    expect(lead?.mayCall()).toBe(true)
+    await one.clock.advance(1)
+    expect(lead?.mayCall()).toBe(false)
+    expect(lead?.signal.aborted).toBe(false) // what is under way goes on
+    await one.clock.advance(MARGIN_MS + RENEW_MS)
+    expect(lead?.signal.aborted).toBe(true)
+    expect(one.errors.length).toBeGreaterThan(0)
+    broken = false
+    await one.stop()
+  })
+
+  it('ends for the one whom another followed, at its next renewal', async () => {
+    const paused = contender('paused')
+    await until('it leads', () => paused.leads.length === 1)
+    await passInDatabase(LEASE_SECONDS * 1000 + 1)
+    expect(await takeLease(sql, pool, 'another')).toMatchObject({ epoch: 2 })
+    await paused.clock.advance(RENEW_MS)
+    await until('its lead ends', () => paused.leads[0]?.signal.aborted)
+    expect(await row()).toMatchObject({ holder: 'another', epoch: 2, live: true }) // and it released nobody else's
+    await paused.stop()
+    expect(await row()).toMatchObject({ holder: 'another', epoch: 2, live: true })
+  })
+
+  it('is given up when nothing is done with it any more', async () => {
+    const one = contender('one')
+    await until('it leads', () => one.leads.length === 1)
+    one.endActing()
+    await until('the release', async () => (await row())?.live === false)
+    await one.stop()
+  })
+})
