@@ -76,15 +76,18 @@ function contender(holder: string, on: Sql = sql) {
 describe('the lease of a pool', () => {
   it('is held by one; a stand-by leads as soon as it looks after the release, with the next epoch', async () => {
     const first = contender('first')
-    await until('the first leads', () => first.leads.length === 1)
+    await until(() => first.leads.length === 1, { what: 'the first leads' })
     const second = contender('second')
     await second.clock.advance(STAND_BY_MS * 3)
     expect(second.leads).toHaveLength(0)
     await first.stop()
-    await until('the second leads', async () => {
-      await second.clock.advance(STAND_BY_MS)
-      return second.leads.length === 1
-    })
+    await until(
+      async () => {
+        await second.clock.advance(STAND_BY_MS)
+        return second.leads.length === 1
+      },
+      { what: 'the second leads' },
+    )
     expect(first.leads[0]?.fence.epoch).toBe(1)
     expect(second.leads[0]?.fence.epoch).toBe(2)
     await second.stop()
@@ -92,25 +95,27 @@ describe('the lease of a pool', () => {
 
   it('names, when it is released, until when calls are under way, and the next leader is told', async () => {
     const first = contender('first')
-    await until('the first leads', () => first.leads.length === 1)
+    await until(() => first.leads.length === 1, { what: 'the first leads' })
     const at = Date.UTC(2026, 0, 1, 0, 5)
     const done = first.leads[0]?.underway(at - 60_000)
     first.leads[0]?.underway(at)
     done?.()
     await first.stop()
     const second = contender('second')
-    await until('the second leads', () => second.leads.length === 1)
+    await until(() => second.leads.length === 1, { what: 'the second leads' })
     expect(second.leads[0]?.foreignUntil).toBe(at)
     await second.stop()
   })
 
   it('is renewed while it is held', async () => {
     const one = contender('one')
-    await until('it leads', () => one.leads.length === 1)
+    await until(() => one.leads.length === 1, { what: 'it leads' })
     const before = (await row())?.ends.getTime() ?? 0
     await passInDatabase(RENEW_MS)
     await one.clock.advance(RENEW_MS)
-    await until('the renewal', async () => ((await row())?.ends.getTime() ?? 0) === before + RENEW_MS)
+    await until(async () => ((await row())?.ends.getTime() ?? 0) === before + RENEW_MS, {
+      what: 'the renewal',
+    })
     expect(one.leads[0]?.mayCall()).toBe(true)
     await one.stop()
   })
@@ -120,7 +125,7 @@ describe('the lease of a pool', () => {
     const shaky = ((...given: Parameters<Sql>) =>
       broken ? Promise.reject(new Error('the database is away')) : sql(...given)) as unknown as Sql
     const one = contender('one', shaky)
-    await until('it leads', () => one.leads.length === 1)
+    await until(() => one.leads.length === 1, { what: 'it leads' })
     broken = true
     const lead = one.leads[0]
     await one.clock.advance(LEASE_SECONDS * 1000 - MARGIN_MS - 1)
@@ -137,11 +142,11 @@ describe('the lease of a pool', () => {
 
   it('ends for the one whom another followed, at its next renewal', async () => {
     const paused = contender('paused')
-    await until('it leads', () => paused.leads.length === 1)
+    await until(() => paused.leads.length === 1, { what: 'it leads' })
     await passInDatabase(LEASE_SECONDS * 1000 + 1)
     expect(await takeLease(sql, pool, 'another')).toMatchObject({ epoch: 2 })
     await paused.clock.advance(RENEW_MS)
-    await until('its lead ends', () => paused.leads[0]?.signal.aborted)
+    await until(() => paused.leads[0]?.signal.aborted, { what: 'its lead ends' })
     expect(await row()).toMatchObject({ holder: 'another', epoch: 2, live: true }) // and it released nobody else's
     await paused.stop()
     expect(await row()).toMatchObject({ holder: 'another', epoch: 2, live: true })
@@ -149,9 +154,9 @@ describe('the lease of a pool', () => {
 
   it('is given up when nothing is done with it any more', async () => {
     const one = contender('one')
-    await until('it leads', () => one.leads.length === 1)
+    await until(() => one.leads.length === 1, { what: 'it leads' })
     one.endActing()
-    await until('the release', async () => (await row())?.live === false)
+    await until(async () => (await row())?.live === false, { what: 'the release' })
     await one.stop()
   })
 })
