@@ -7,7 +7,7 @@ import { createGatewayClient } from '../controller/gateway/client.ts'
 import { startController } from '../controller/main.ts'
 import { controllerMetrics } from '../controller/metrics.ts'
 import { createSpritesClient } from '../controller/sprites/client.ts'
-import { systemClock } from '../specs/clock.ts'
+import { type Clock, systemClock } from '../specs/clock.ts'
 import { systemRandom } from '../specs/random.ts'
 import type { Config, Env } from './config.ts'
 import { spriteFiles } from './sprite/templates.ts'
@@ -24,7 +24,14 @@ export interface RunningPool {
   stop(): Promise<void>
 }
 
-export async function runPool(config: Config, env: Env, role: Role, log: Logger): Promise<RunningPool> {
+/** @param clock whose time both halves live in; a test may let it jump. */
+export async function runPool(
+  config: Config,
+  env: Env,
+  role: Role,
+  log: Logger,
+  clock: Clock = systemClock,
+): Promise<RunningPool> {
   const world = await openWorld(config, {
     log,
     specVariables: specVariables(env),
@@ -33,11 +40,11 @@ export async function runPool(config: Config, env: Env, role: Role, log: Logger)
   try {
     const registry = new Registry()
     collectDefaultMetrics({ register: registry })
-    const controller = role === 'api' ? null : startControllerOn(config, env, world, registry, log)
+    const controller = role === 'api' ? null : startControllerOn(config, env, world, registry, log, clock)
     const api = await startApi(
       {
         sql: world.sql,
-        clock: systemClock,
+        clock,
         random: systemRandom,
         news: world.news,
         registry,
@@ -50,11 +57,11 @@ export async function runPool(config: Config, env: Env, role: Role, log: Logger)
           trustProxy: config.trustProxy,
           specDefaults: world.specDefaults,
           xmtpEnv: config.xmtpEnv,
-          version: { ...readVersion(env), startedAt: new Date(systemClock.now()) },
+          version: { ...readVersion(env), startedAt: new Date(clock.now()) },
           closeWithinMs: 5_000,
         },
       },
-      { host: config.host, port: config.port },
+      { host: config.host, port: config.port, serves: role === 'controller' ? 'health' : 'all' },
     ).catch(async (error: unknown) => {
       await controller?.stop()
       throw error
@@ -73,17 +80,24 @@ export async function runPool(config: Config, env: Env, role: Role, log: Logger)
   }
 }
 
-function startControllerOn(config: Config, env: Env, world: World, registry: Registry, log: Logger) {
+function startControllerOn(
+  config: Config,
+  env: Env,
+  world: World,
+  registry: Registry,
+  log: Logger,
+  clock: Clock,
+) {
   const metrics = controllerMetrics(registry)
   const observe =
     (outside: 'sprites' | 'gateway') => (call: { operation: string; status: number | 'error'; ms: number }) =>
       metrics.called(outside, call.operation, classOf(call.status), call.ms / 1000)
   return startController({
     sql: world.sql,
-    clock: systemClock,
+    clock,
     random: systemRandom,
-    sprites: createSpritesClient({ ...world.sprites, clock: systemClock, observeCall: observe('sprites') }),
-    gateway: createGatewayClient({ clock: systemClock, observeCall: observe('gateway') }),
+    sprites: createSpritesClient({ ...world.sprites, clock, observeCall: observe('sprites') }),
+    gateway: createGatewayClient({ clock, observeCall: observe('gateway') }),
     files: spriteFiles,
     news: world.news,
     log,
