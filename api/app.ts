@@ -30,8 +30,14 @@ const BODY_LIMIT = 1024 * 1024
 /** ms. From the first byte of a request to its last. */
 const REQUEST_LIMIT_MS = 60_000
 
-/** The whole API, not listening yet: a test asks it by `inject`. */
-export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
+/**
+ * The whole API, not listening yet: a test asks it by `inject`.
+ * @param serves `health`: only whether the process lives, what it is and its metrics, for a controller without an API.
+ */
+export async function buildApp(
+  deps: ApiDeps,
+  { serves = 'all' }: { serves?: 'all' | 'health' } = {},
+): Promise<FastifyInstance> {
   const { config, clock } = deps
   const app = Fastify({
     ...(deps.log ? { loggerInstance: deps.log } : { logger: false }),
@@ -52,9 +58,10 @@ export async function buildApp(deps: ApiDeps): Promise<FastifyInstance> {
   await app.register(authPlugin, { authenticate: oneKey(config.apiKey), metricsToken: config.metricsToken })
   await app.register(metricsPlugin, { registry: deps.registry, clock })
   await app.register(bodyPlugin)
-  await app.register(openapiPlugin, { version: config.version.version })
+  if (serves === 'all') await app.register(openapiPlugin, { version: config.version.version })
 
   await app.register(healthRoutes(context))
+  if (serves === 'health') return app
   await app.register(dashboard)
   await app.register(poolRoutes(context))
   for (const prefix of ['/api/pool', '/api/pools/:pool']) await app.register(onePool(context), { prefix })

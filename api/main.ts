@@ -9,8 +9,11 @@ export interface RunningApi {
 }
 
 /** @param options.port 0: any free one. */
-export async function startApi(deps: ApiDeps, options: { host: string; port: number }): Promise<RunningApi> {
-  const app = await buildApp(deps)
+export async function startApi(
+  deps: ApiDeps,
+  { serves, ...options }: { host: string; port: number; serves: 'all' | 'health' },
+): Promise<RunningApi> {
+  const app = await buildApp(deps, { serves })
   try {
     await app.listen(options)
   } catch (error) {

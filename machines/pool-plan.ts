@@ -77,8 +77,8 @@ export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput)
   if (surplus === 0 && shelf > target)
     sentences.push(
       spec.maxIdle === null
-        ? `${shelf - target} idle stay above minIdle: maxIdle is not set`
-        : `${shelf - target} idle stay above minIdle, up to maxIdle ${spec.maxIdle}`,
+        ? `${shelf - target} idle stay: maxIdle is not set`
+        : `${shelf - target} idle stay: maxIdle is ${spec.maxIdle}`,
     )
   if (coming > 0) sentences.push(`${coming} on the way`)
   if (sentences.length === 0) sentences.push('nothing to do')

@@ -22,7 +22,10 @@ const plain = (what: string) =>
 export const Template = z.strictObject({
   /** Branch, tag or commit of OpenClaw. Each build resolves it and records the commit. */
   openclawRef: plain('openclawRef'),
-  openclawRepo: plain('openclawRepo'),
+  openclawRepo: plain('openclawRepo').regex(
+    /^(?![a-z+]+:\/\/[^/]*@)/i,
+    'openclawRepo may not carry a user or a token: the spec is shown to every viewer',
+  ),
   xmtpEnv: z.enum(['dev', 'production']),
 })
 export type Template = z.infer<typeof Template>

@@ -101,7 +101,7 @@ describe('over a real socket', () => {
         registry: new Registry(),
         log: false,
       },
-      { host: '127.0.0.1', port: 0 },
+      { host: '127.0.0.1', port: 0, serves: 'all' },
     )
     return { api, news }
   }

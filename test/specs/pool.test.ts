@@ -239,3 +239,24 @@ describe('PoolName', () => {
     expect(PoolName.safeParse(name).success).toBe(false)
   })
 })
+
+describe('the address of the repository', () => {
+  it.each([
+    'https://token@github.com/acme/openclaw',
+    'https://me:token@github.com/acme/openclaw',
+    'HTTPS://x@y/z',
+  ])('%s is refused: whoever reads the spec would read the token', (openclawRepo) => {
+    expect(() => parseSpec({ ...DEFAULTS, template: { ...DEFAULTS.template, openclawRepo } })).toThrow(
+      'template.openclawRepo: openclawRepo may not carry a user or a token',
+    )
+  })
+
+  it.each(['https://github.com/acme/openclaw', 'file:///data/openclaw.git', 'git@github.com:acme/openclaw'])(
+    '%s is taken',
+    (openclawRepo) => {
+      expect(
+        parseSpec({ ...DEFAULTS, template: { ...DEFAULTS.template, openclawRepo } }).template.openclawRepo,
+      ).toBe(openclawRepo)
+    },
+  )
+})
