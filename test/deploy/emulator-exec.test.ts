@@ -57,6 +57,17 @@ describe('exec over HTTP', () => {
     })
   })
 
+  it.runIf(process.platform === 'linux')(
+    "shows by ps the Sprite's own processes, not the laptop's",
+    async () => {
+      const world = await withSprite()
+      const { stdout } = await world.bash('s', 'sleep 30 & ps -eo pid,etimes,comm; kill $!')
+      expect(stdout).toMatch(/^ *PID COMMAND\n/)
+      expect(stdout).toMatch(/^ *\d+ sleep$/m)
+      expect(stdout).not.toMatch(new RegExp(`^ *${process.pid} `, 'm'))
+    },
+  )
+
   it('closes the input, or feeds it from the body when stdin is asked for', async () => {
     const world = await withSprite()
     expect(await world.run('s', ['cat'])).toEqual({ code: 0, stdout: '', stderr: '' })
