@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { instanceMachine } from '../../machines/instance.machine.ts'
+import { FRESH, instanceMachine } from '../../machines/instance.machine.ts'
 import { SETUP_TRIES } from '../../machines/limits.ts'
 import { NOTHING_SEEN } from '../../machines/observed.ts'
 import { step } from '../../machines/step.ts'
@@ -111,6 +111,12 @@ describe('idle', () => {
         edge.world.health === 'healthy')
     expect(offending((edge) => is(edge) === 'idle' && moves(edge) && !rightly(edge))).toEqual([])
     expect(offending((edge) => is(edge) === 'idle' && moves(edge) && !does(edge, 'becomeIdle'))).toEqual([])
+  })
+
+  it('begins with nothing of the life before', () => {
+    const begun = nodes.filter(({ snapshot }) => snapshot.value === 'idle')
+    for (const { snapshot } of begun)
+      expect(snapshot.context).toEqual({ ...FRESH, seen: true, missingAt: snapshot.context.missingAt })
   })
 
   it('is never entered while the Sprite is missed or unwanted', () => {

@@ -111,6 +111,29 @@ describe('a conversation under delivery', () => {
   })
 })
 
+describe('an idle one', () => {
+  it('is recycled where that is asked for, or where somebody was there without a claim', () => {
+    expect(told('idle', { recycle: true })).toBe('marking: endAttempt')
+    expect(told('idle', { gateway: 'bound' })).toBe('marking: endAttempt')
+    expect(told('idle', { recycle: true, recyclable: false })).toBe('deleting: endAttempt')
+  })
+
+  it('serves its claim first', () => {
+    expect(told('idle', { claim: 'live', recycle: true, health: 'unhealthy' })).toBe(
+      'delivering: beginDelivery',
+    )
+  })
+})
+
+describe('an idle one that is bound', () => {
+  it.each<[string, Partial<Observed>, Partial<Context>]>([
+    ['is missing', { sprite: 'missing' }, {}],
+    ['was missed before', { sprite: 'unknown' }, { missingAt: NOW - 1 }],
+  ])('gives its claim back where its Sprite %s', (_, facets, context) => {
+    expect(told('idle', { claim: 'live', ...facets }, context)).toBe('idle: claimBackToLine')
+  })
+})
+
 describe('a join that waits for its inviter', () => {
   const due = { joinTries: 1, nextJoinAt: NOW, deadline: NOW + 1 }
   const waiting = { joinTries: 1, nextJoinAt: NOW + 1, deadline: NOW + 1 }
@@ -275,6 +298,7 @@ describe('the ladder', () => {
     ['lets it back when it is well', { deadline: NOW }, { health: 'healthy' }, 'idle: becomeIdle'],
     ['but not while its Sprite is missed', { missingAt: NOW - 1 }, { health: 'healthy' }, 'recovering'],
     ['waits while nothing is known', { deadline: NOW }, {}, 'recovering'],
+    ['sends back one that turns out to be used', {}, { gateway: 'bound' }, 'marking: endAttempt'],
   ])('%s', (_, context, facets, expected) => {
     expect(told('recovering', facets, { from: 'idle', ...context })).toBe(expected)
   })
@@ -301,7 +325,7 @@ describe('a build', () => {
     [
       'leaves one that beats alone',
       { setup: 'running', beat: 2 },
-      { ...slow, beat: 1, beatAt: NOW - 90_000 },
+      { ...slow, tries: 2, beat: 1, beatAt: NOW - 90_000 },
       'installing',
     ],
     ['fails with the last try', { setup: 'failed' }, { ...slow, tries: 2 }, 'deleting: buildFailed'],
@@ -338,6 +362,7 @@ describe('a build', () => {
   it('puts a service only where there is none: a put restarts it', () => {
     expect(told('starting', { service: 'absent' })).toBe('starting? putService')
     expect(told('starting', { service: 'present', gateway: 'down' })).toBe('starting')
+    expect(told('starting', { service: 'unknown' })).toBe('starting')
     expect(told('arming', { files: 'unwritten', service: 'absent' })).toBe('arming? writeConfig')
     expect(told('arming', { files: 'written', service: 'absent' })).toBe('arming? putService')
   })
@@ -355,6 +380,12 @@ describe('one that is to be deleted', () => {
     expect(told('deleting', { sprite: 'present' })).toBe('deleting? deleteSprite')
     expect(told('deleting', { sprite: 'present', mayDelete: false })).toBe('deleting')
     expect(told('deleting', { sprite: 'unknown' })).toBe('deleting')
+  })
+
+  it('notes once when the provider acknowledged the delete', () => {
+    const acknowledged = world({ deleteAcknowledged: true })
+    expect(step(at('deleting'), acknowledged).snapshot.context.deletedAt).toBe(NOW)
+    expect(step(at('deleting', { deletedAt: NOW - 500 }), acknowledged).moved).toBe(false)
   })
 
   it('takes two seconds for an absence after an acknowledged delete, thirty else', () => {
