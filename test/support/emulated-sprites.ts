@@ -63,8 +63,8 @@ export function emulatedSprites(base: string, token: string) {
       const response = await call('GET', `/sprites/${name}/fs/list?${at(path)}`)
       if (response.status === 404) return null
       if (!response.ok) throw new Error(`list ${name} ${path}: ${response.status}`)
-      const { entries } = (await response.json()) as { entries: { name: string }[] }
-      return entries.map((entry) => entry.name)
+      const { entries } = (await response.json()) as { entries: { name: string }[] | null }
+      return (entries ?? []).map((entry) => entry.name) // null: an empty folder
     },
     checkpoints: async (name: string): Promise<{ id: string; comment: string }[]> =>
       json('GET', `/sprites/${name}/checkpoints`),

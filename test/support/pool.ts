@@ -61,13 +61,19 @@ export async function startPool({ env = {}, role = 'all', ...given }: PoolOption
     sprites: emulatedSprites(pool.world.sprites.baseUrl, pool.world.sprites.token),
     logs: () => logs.join(''),
     stop,
-    /** So much time is over at once, for the pool and its database. Timers go on as they were: a tick looks at all that is due. */
+    /**
+     * So much time is over at once, for the pool and its database: a wall clock that jumps. Timers go on as they were, a
+     * tick looks at all that is due; the lease goes with it, so that nothing changes hands.
+     */
     async pass(ms: number) {
       clock.jump(ms)
-      await database.sql.unsafe(
-        `create or replace function pool_now() returns timestamptz language sql volatile as
-         $$ select clock_timestamp() + interval '${clock.ahead()} milliseconds' $$`,
-      )
+      await database.sql.begin(async (tx) => {
+        await tx`update leases set expires_at = expires_at + make_interval(secs => ${ms / 1000})`
+        await tx.unsafe(
+          `create or replace function pool_now() returns timestamptz language sql volatile as
+           $$ select clock_timestamp() + interval '${clock.ahead()} milliseconds' $$`,
+        )
+      })
     },
     /** Stops it and removes what it was made of. */
     async remove() {
@@ -95,7 +101,7 @@ export function jumpingClock(): JumpingClock {
   let ahead = 0
   return {
     now: () => systemClock.now() + ahead,
-    monotonic: () => systemClock.monotonic() + ahead,
+    monotonic: systemClock.monotonic,
     after: systemClock.after,
     jump(ms) {
       ahead += ms
