@@ -55,7 +55,8 @@ export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput)
   const create = Math.min(deficit, allowed, room, slots)
 
   const tooManyIdle = spec.maxIdle === null ? 0 : shelf - Math.max(spec.maxIdle, target)
-  const tooManyAlive = alive - deleting - leaving - spec.maxTotal
+  // A lowered maxTotal removes idle ones; a Sprite without a row that is found does not, though it counts.
+  const tooManyAlive = alive - orphans - deleting - leaving - spec.maxTotal
   const surplus = Math.min(shelf, Math.max(0, tooManyIdle, tooManyAlive))
   const remove = spec.paused.delete ? 0 : surplus // what cannot be deleted stays on the shelf
 

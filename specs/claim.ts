@@ -59,7 +59,8 @@ export const INVITE_DOMAINS: Record<XmtpEnv, string> = {
   production: 'popup.convos.org',
 }
 
-const SLUG = /^[A-Za-z0-9._~*-]{1,4096}$/
+/** base64url, in pieces joined by `*`. No dot: a bare host is not a slug. */
+const SLUG = /^[A-Za-z0-9_*-]{1,4096}$/
 
 /** null: fine. Else one sentence that says what is wrong and what would be right. */
 export function joinUrlFault(link: string, env: XmtpEnv): string | null {

@@ -26,7 +26,7 @@ const PROBE_MS = 8_000
 export const WAKE_MS = 20_000
 
 export async function observe(deps: InstanceDeps, run: Run): Promise<Observed> {
-  const base = { ...NOTHING_SEEN, now: deps.clock.now(), ...fromRows(deps, run) }
+  const base = rowsAlone(deps, run)
   const context = run.instance.machine.context as unknown as Context
   // What is unwanted, or whose user has gone, needs no look at the outside to move on.
   const movesAnyway =
@@ -52,6 +52,13 @@ export async function observe(deps: InstanceDeps, run: Run): Promise<Observed> {
   if (missed && !listLacks) deps.listing.request()
   return { ...base, now, ...facets, listLacks }
 }
+
+/** Nothing looked at: what is wanted, who holds it, and what time it is. */
+export const rowsAlone = (deps: InstanceDeps, run: Run): Observed => ({
+  ...NOTHING_SEEN,
+  now: deps.clock.now(),
+  ...fromRows(deps, run),
+})
 
 function fromRows(deps: InstanceDeps, run: Run): Facets {
   const { instance, claim, facts } = run

@@ -6,18 +6,20 @@
 import { nextLookMs } from '../../machines/backoff.ts'
 import { type Context, FRESH, type Intent } from '../../machines/instance.machine.ts'
 import { ABSENT_AFTER_MS, PROOF_GAP_MS, SETUP_LIMIT_MS, START_LIMIT_MS } from '../../machines/limits.ts'
-import { NOTHING_SEEN } from '../../machines/observed.ts'
+import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { decode, step, VERSION } from '../../machines/step.ts'
 import { loadInstances, removeInstance } from '../../specs/db/instances.ts'
 import type { Reconcile, Result } from '../reconcile.ts'
 import type { Lane } from '../workqueue.ts'
 import { act, LeaseEnding } from './act.ts'
-import { observe } from './observe.ts'
+import { observe, rowsAlone } from './observe.ts'
 import { type InstanceDeps, type Run, startRun } from './run.ts'
 import { ACTOR, beginFor, writeFound, writeStep } from './write.ts'
 
 /** More steps than any life takes in one run: past it something turns in a circle, and the queue's backoff is the brake. */
 const MAX_STEPS = 40
+/** ms. Somebody else wrote the row, or leads by now: look again, but not in a circle. */
+const CONFLICT_MS = 50
 
 /** The step that a bound idle one takes; the same for all of them, so it can be written without reading first. */
 const BEGIN = step(
@@ -54,13 +56,14 @@ async function follow(deps: InstanceDeps, first: Run): Promise<Result> {
   const asked = new Set<Intent>()
   for (let steps = 0; steps < MAX_STEPS; steps++) {
     try {
-      const observed = await observe(deps, run)
+      const { observed, blind } = await look(deps, run)
       const next = step(decode(run.instance.machine), observed)
+      if (blind !== null && !next.moved) throw blind
       if (next.snapshot.value === 'gone') return remove(deps, run)
       if (next.moved) {
         const before = run.instance.phase
         const written = await writeStep(deps, run, next)
-        if (!written) return { requeueAfterMs: 0, lane: laneOf(run.instance.phase, false) }
+        if (!written) return { requeueAfterMs: CONFLICT_MS, lane: laneOf(run.instance.phase, false) }
         run = written
         if (before !== run.instance.phase) asked.clear()
         if (changesLane(before, run.instance.phase)) break
@@ -72,7 +75,7 @@ async function follow(deps: InstanceDeps, first: Run): Promise<Result> {
         continue
       }
       const written = await writeFound(deps, run, null)
-      if (!written) return { requeueAfterMs: 0 }
+      if (!written) return { requeueAfterMs: CONFLICT_MS }
       return { ...nextLook(deps, written), lane: laneOf(written.instance.phase, false) }
     } catch (error) {
       if (error instanceof LeaseEnding) return {}
@@ -83,6 +86,22 @@ async function follow(deps: InstanceDeps, first: Run): Promise<Result> {
     }
   }
   return { requeueAfterMs: 0, lane: laneOf(run.instance.phase, false) }
+}
+
+/**
+ * What could be seen. A Sprite that gives no answer past its state's deadline is given up on what the rows alone say, but
+ * only while the provider answers others: in an incident of its own nothing is decided.
+ */
+async function look(deps: InstanceDeps, run: Run): Promise<{ observed: Observed; blind: unknown }> {
+  try {
+    return { observed: await observe(deps, run), blind: null }
+  } catch (error) {
+    const { deadline } = run.instance.machine.context
+    const overdue = typeof deadline === 'number' && deps.clock.now() >= deadline
+    if (overdue) deps.listing.request()
+    if (!overdue || !deps.listing.answering()) throw error
+    return { observed: rowsAlone(deps, run), blind: error }
+  }
 }
 
 async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
@@ -107,7 +126,7 @@ async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
     ],
     ACTOR,
   )
-  if (!removed) return { requeueAfterMs: 0 }
+  if (!removed) return { requeueAfterMs: CONFLICT_MS }
   deps.moved()
   return {}
 }

@@ -9,10 +9,13 @@ export interface Listing {
   misses(spriteName: string, notBefore: number): boolean
   /** Somebody needs a newer one. */
   request(): void
+  /** The last list that was asked for came: the provider answers, so what does not answer is a matter of one Sprite. */
+  answering(): boolean
 }
 
 export interface ListingCache extends Listing {
   set(list: { startedAt: number; names: ReadonlySet<string>; expected: ReadonlySet<string> }): void
+  failed(): void
 }
 
 /** ms. When the missing one is the only one that should be there, an empty list may as well be the provider's trouble. */
@@ -20,10 +23,16 @@ const LONE_MS = 300_000
 
 export function createListingCache(onRequest: () => void): ListingCache {
   let last: { startedAt: number; names: ReadonlySet<string>; expected: ReadonlySet<string> } | null = null
+  let answering = false
   return {
     set(list) {
       last = list
+      answering = true
     },
+    failed() {
+      answering = false
+    },
+    answering: () => answering,
     request: onRequest,
     misses: (spriteName, notBefore) =>
       last !== null && last.startedAt > notBefore && last.names.size > 0 && !last.names.has(spriteName),

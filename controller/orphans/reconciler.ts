@@ -62,6 +62,7 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
       names = new Set(list.sprites.map(({ name }) => name))
       ids = new Map(list.sprites.map(({ name, id }) => [name, id]))
     } catch (error) {
+      listing.failed()
       reachable = {
         type: 'ProviderReachable',
         status: 'False',

@@ -91,6 +91,13 @@ describe('planPool', () => {
     ],
     ['counts orphans', [group('claimed', 40)], {}, { orphans: 9 }, { create: 1, remove: 0 }],
     [
+      'removes no idle one for an orphan that is found',
+      [group('idle', 50)],
+      {},
+      { orphans: 9 },
+      { create: 0, remove: 0 },
+    ],
+    [
       'removes idle ones when maxTotal was lowered',
       [group('claimed', 8), group('idle', 3)],
       { maxTotal: 9 },

@@ -49,7 +49,7 @@ begin
   end if;
   if claim is not null and c.id is not null and c.ended_at is null then
     d := jsonb_populate_record(c, claim);
-    if d.phase in ('Ready', 'AwaitingAcceptance', 'Waiting') and c.cancelled_at is not null then
+    if d.phase in ('Ready', 'AwaitingAcceptance', 'Waiting') and coalesce(c.cancelled_at, c.released_at) is not null then
       d.phase := 'Cancelled'; -- asked for while the request was under way: what was made is recycled
       d.reason := 'Cancelled';
       d.ended_at := pool_now();

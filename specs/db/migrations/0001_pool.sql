@@ -130,7 +130,7 @@ create table instances (
   updated_at timestamptz not null default clock_timestamp(),
   resource_version bigint not null default 1,   -- counts every change of the row; moved by trigger only
   shelf boolean generated always as (
-    machine ->> 'value' = 'idle' and claim_id is null and wanted = 'present'
+    machine ->> 'value' = 'idle' and claim_id is null and wanted = 'present' and recycle_requested <= recycled
       and machine -> 'context' ->> 'missingAt' is null) stored,
   -- The seven promised words. One definition, so that no two readers ever count differently.
   status text generated always as (case

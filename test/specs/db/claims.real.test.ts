@@ -42,9 +42,10 @@ describe('a claim', () => {
     expect(await submitClaim(sql, claim)).toMatchObject({ outcome: 'Bound' })
   })
 
-  it('does not take what is missing, unwanted or bound', async () => {
+  it('does not take what is missing, unwanted, bound, or about to be recycled', async () => {
     const fence = await aPool(sql)
-    const [missing = '', unwanted = ''] = await idleOnes(sql, fence, 2)
+    const [missing = '', unwanted = '', recycled = ''] = await idleOnes(sql, fence, 3)
+    await sql`update instances set recycle_requested = 1 where id = ${recycled}`
     await put(sql, fence, missing, { machine: snapshot('idle', { missingAt: 1 }) })
     await sql`update instances set wanted = 'absent' where id = ${unwanted}`
     expect(await submitClaim(sql, aClaim(fence.pool))).toEqual({ outcome: 'Empty' })

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { GatewayClient } from '../../controller/gateway/client.ts'
+import { instanceReconciler } from '../../controller/instance/reconciler.ts'
+import type { InstanceDeps } from '../../controller/instance/run.ts'
+import { createListingCache, type ListingCache } from '../../controller/orphans/listing.ts'
+import type { SpritesClient } from '../../controller/sprites/client.ts'
+import { SpritesUnavailable } from '../../controller/sprites/errors.ts'
+import { spriteFiles } from '../../deploy/sprite/templates.ts'
+import type { Sql } from '../../specs/db/connect.ts'
+import { loadInstances } from '../../specs/db/instances.ts'
+import type { Fence } from '../../specs/db/pools.ts'
+import { systemRandom } from '../../specs/random.ts'
+import { aPool, members, put, SPEC, snapshot } from '../support/builders.ts'
+import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { type VirtualClock, virtualClock } from '../support/virtual-clock.ts'
+
+let database: TestDatabase
+let sql: Sql
+beforeAll(async () => {
+  database = await testDatabase()
+  sql = database.sql
+})
+afterAll(() => database.drop())
+
+let fence: Fence
+let clock: VirtualClock
+let listing: ListingCache
+beforeEach(async () => {
+  fence = await aPool(sql)
+  clock = virtualClock()
+  listing = createListingCache(() => {})
+})
+
+/** Every call of it ends as if nobody had answered. */
+const silent = new Proxy({} as SpritesClient, {
+  get: (_, call) => () => Promise.reject(new SpritesUnavailable(String(call), 'claw', null)),
+})
+
+function reconciler() {
+  const deps: InstanceDeps = {
+    sql,
+    clock,
+    random: systemRandom,
+    sprites: silent,
+    gateway: { status: async () => ({ kind: 'down', why: 'no answer' }) } as unknown as GatewayClient,
+    files: spriteFiles,
+    lead: {
+      fence,
+      signal: new AbortController().signal,
+      mayCall: () => true,
+      foreignUntil: null,
+      underway: () => () => {},
+    },
+    listing,
+    pool: async () => ({ name: fence.pool, uid: 'uid', revision: 1, spec: SPEC }),
+    moved: () => {},
+    anthropicApiKey: null,
+    account: 'test',
+  }
+  return instanceReconciler(deps)
+}
+
+async function building(deadline: number): Promise<string> {
+  const [id = ''] = await members(sql, fence, 1)
+  await put(sql, fence, id, {
+    machine: snapshot('installing', { deadline, tries: 2 }),
+    sprite_id: 'sprite-1',
+  })
+  return id
+}
+
+const phaseOf = async (id: string) => (await loadInstances(sql, [id]))[0]?.instance.phase
+const list = (names: string[]) =>
+  listing.set({ startedAt: clock.now(), names: new Set(names), expected: new Set(names) })
+
+describe('a Sprite that gives no answer past its deadline', () => {
+  it('is given up while the provider answers others, and the breaker hears of it', async () => {
+    const id = await building(clock.now() + 1_000)
+    list(['another'])
+    const reconcile = reconciler()
+    await expect(reconcile(id, 'builds', new AbortController().signal)).rejects.toThrow('no answer')
+    expect(await phaseOf(id)).toBe('installing')
+    await clock.advance(1_001)
+    await reconcile(id, 'builds', new AbortController().signal)
+    expect(await phaseOf(id)).toBe('deleting')
+    const [revision] = await sql`select failures from pool_revisions where pool = ${fence.pool}`
+    expect(revision).toMatchObject({ failures: 1 })
+  })
+
+  it.each([
+    ['its list fails too', () => listing.failed()],
+    ['no list was read yet', () => {}],
+  ])('is kept while the provider itself is in trouble: %s', async (_, trouble) => {
+    const id = await building(clock.now() - 1)
+    trouble()
+    await expect(reconciler()(id, 'builds', new AbortController().signal)).rejects.toThrow('no answer')
+    expect(await phaseOf(id)).toBe('installing')
+    expect((await loadInstances(sql, [id]))[0]?.instance.error).toContain('no answer')
+  })
+})
