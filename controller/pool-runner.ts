@@ -5,6 +5,7 @@
 import type { Logger } from 'pino'
 import { type Clock, sleep } from '../specs/clock.ts'
 import type { ConditionNow } from '../specs/condition.ts'
+import { forgetClaimKeys } from '../specs/db/claims.ts'
 import type { Sql } from '../specs/db/connect.ts'
 import { keepEventPartitions } from '../specs/db/events.ts'
 import { dueInstances } from '../specs/db/instances.ts'
@@ -62,7 +63,9 @@ export interface ControllerConfig {
 const POLL_MS = 2_000
 /** ms. A newer list than this is new enough for whoever asks. */
 const LIST_PAUSE_MS = 1_000
-const DAY_MS = 86_400_000
+const HOUSEKEEPING_MS = 3_600_000
+/** s. A retry by its Idempotency-Key comes within a day. */
+const CLAIM_KEY_SECONDS = 86_400
 
 export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
   const { sql, clock, random, log, news, config } = deps
@@ -162,9 +165,10 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     }),
     listing: orphans.reconcile,
     sweep,
-    partitions: async () => {
+    housekeeping: async () => {
       await keepEventPartitions(sql, config.eventsDays)
-      return { requeueAfterMs: DAY_MS / 4 }
+      await forgetClaimKeys(sql, CLAIM_KEY_SECONDS)
+      return { requeueAfterMs: HOUSEKEEPING_MS }
     },
   }
   const reconcileInstance = instanceReconciler(instanceDeps)
@@ -238,7 +242,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     ),
     news.onGap(lookAtAll),
   ]
-  queue.add('partitions', 'planning')
+  queue.add('housekeeping', 'planning')
   lookAtAll()
 
   const beats = heartbeat(

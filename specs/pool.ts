@@ -49,7 +49,11 @@ export const PoolSpec = z.strictObject({
     attempts: whole(1, 10),
     /** From `Ready` to `Expired`; null: until released. */
     ttlSeconds: whole(10, 31_536_000).nullable(),
+    /** From when the API saw a caller without an Idempotency-Key go away unanswered until its claim is released. */
+    unseenSeconds: whole(1, 86_400),
     joinAttempts: whole(1, 10),
+    /** One link, name and instructions within it are one claim: a double tap. 0: each is a claim of its own. */
+    joinDedupeSeconds: whole(0, 3600),
     joinRequests: z.strictObject({
       enabled: z.boolean(),
       intervalSeconds: whole(1, 60),
@@ -111,7 +115,9 @@ export function defaultSpec(defaults: SpecDefaults): PoolSpec {
       deliverySeconds: 90,
       attempts: 3,
       ttlSeconds: null,
+      unseenSeconds: 60,
       joinAttempts: 3,
+      joinDedupeSeconds: 60,
       joinRequests: { enabled: true, intervalSeconds: 5, forSeconds: 300 },
     },
     recycle: {

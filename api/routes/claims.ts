@@ -90,6 +90,7 @@ export const claimRoutes =
             deadlineSeconds: spec.deliverySeconds + (prefer === null ? 0 : spec.waitSecondsMax),
             key,
             bodyHash: key === null ? null : bodyHash({ ...wish, ttlSeconds: body.ttlSeconds ?? null }),
+            joinDedupeSeconds: spec.joinDedupeSeconds,
           },
           (prefer ?? spec.deliverySeconds + 1) * 1000, // 1 s later than its deadline: then it has a reason
         )
@@ -129,7 +130,7 @@ export const claimRoutes =
         if (submitted.outcome === 'KeyReused')
           throw new Conflict(
             'IdempotencyKeyReused',
-            'this Idempotency-Key came before with another body: use a new key for a new claim',
+            `this Idempotency-Key came before with another body (${shown(submitted.bodyHash)} then, ${shown(wish.bodyHash)} now): use a new key for a new claim`,
           )
         const claim =
           submitted.outcome === 'Known'
@@ -237,6 +238,9 @@ export const claimRoutes =
       return (await claims.wait(claim.id, over, wait)) ?? getClaim(sql, claim.pool, claim.id)
     }
   }
+
+/** Enough of a body's hash to tell two of them apart. */
+const shown = (hash: string | null) => `${hash?.slice(0, 8)}…`
 
 function served(claim: ClaimView, warnings: string[]): z.infer<typeof Served> {
   const { inviteUrl, inviteSlug, conversationId, instanceId, joined } = claim

@@ -19,15 +19,17 @@ export interface ClaimSubmission {
   deadlineSeconds: number
   key: string | null
   bodyHash: string | null
+  /** The same link, name and instructions within it are the same claim. */
+  joinDedupeSeconds: number
 }
 
 export type Submitted =
   | { outcome: 'Bound'; claimId: string; instanceId: string }
   | { outcome: 'Waiting'; claimId: string }
-  /** The same key and body came before: this is its claim, whatever became of it. */
+  /** The same key and body came before, or it is a double tap: this is its claim, whatever became of it. */
   | { outcome: 'Known'; claimId: string }
-  /** The same key came with another body. */
-  | { outcome: 'KeyReused'; claimId: string }
+  /** The same key came with another body, of this hash. */
+  | { outcome: 'KeyReused'; claimId: string; bodyHash: string }
   /** Nothing idle, and the caller does not wait. Nothing was stored. */
   | { outcome: 'Empty' }
 
@@ -127,6 +129,13 @@ export async function countWaiting(sql: Sql, pool: string): Promise<number> {
   const [row] = await sql<{ n: number }[]>`
     select count(*)::int as n from claims where pool = ${pool} and phase = 'Waiting' and cancelled_at is null and deadline_at > pool_now()`
   return row?.n ?? 0
+}
+
+/** Forgets the Idempotency-Keys of claims that were made longer ago: a retry comes within minutes or not at all. */
+export async function forgetClaimKeys(sql: Sql, seconds: number): Promise<number> {
+  const { count } =
+    await sql`delete from claim_keys where created_at < pool_now() - make_interval(secs => ${seconds})`
+  return count
 }
 
 /** Cancelled or overdue claims whose delivery never began end here; their instances go back to the shelf untouched. */

@@ -453,6 +453,7 @@ describe('POST /api/pool/claim', () => {
       headers,
     })
     expect(other).toMatchObject({ status: 409, body: { code: 'IdempotencyKeyReused' } })
+    expect(other.body.error).toMatch(/\(([0-9a-f]{8})… then, (?!\1)[0-9a-f]{8}… now\)/)
   })
 
   it('unknown fields are named in warnings', async () => {

@@ -36,7 +36,7 @@ it('not of a request that is answered, refused or broken', async () => {
   // A check that refuses a row quotes all of it in its detail.
   await world.sql`alter table claims add constraint test_refuses check (priority <> 7)`
   const broken = await world.ask('POST', '/api/pool/claim', {
-    payload: { ...claim, priority: 7 },
+    payload: { ...claim, joinUrl: `${CANARY}-another`, priority: 7 },
     headers: { prefer: 'wait=0' },
   })
   expect(broken).toMatchObject({ status: 500, body: { code: 'Internal' } })

@@ -115,5 +115,6 @@ export const aClaim = (pool: string, more: Partial<ClaimSubmission> = {}): Claim
   deadlineSeconds: 90,
   key: null,
   bodyHash: null,
+  joinDedupeSeconds: 60,
   ...more,
 })

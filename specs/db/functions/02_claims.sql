@@ -1,6 +1,6 @@
 -- Who gets which instance. One statement for the caller, a volatile function inside: each statement in it sees what
 -- committed while the last one waited, which a plain statement (one snapshot) cannot.
--- Order of locks everywhere: the pool's line, then the claim, then the instance.
+-- Order of locks everywhere: a key, a link, the pool's line, then the claim, then the instance.
 
 create or replace function lock_line(line_pool text) returns void language sql as $$
   select pg_advisory_xact_lock(hashtextextended('clawpool line ' || line_pool, 0))
@@ -35,25 +35,70 @@ begin
   return served;
 end $$;
 
--- {claimId, pool, actor, agentName, instructions, joinUrl, extra, ttlSeconds, priority, wait, deadlineSeconds, key, bodyHash}
--- -> {outcome: Bound | Waiting | Empty | Known | KeyReused, claimId, instanceId, waiting}
+-- The claim that this key of this caller stands for, and whether the request is the same: an answer for the caller, or
+-- null. Whoever comes back is there: a claim that nobody seemed to wait for any more is somebody's again.
+create or replace function known_claim(request jsonb) returns jsonb language plpgsql volatile as $$
+declare
+  known record;
+begin
+  if request ->> 'key' is null then return null; end if;
+  select k.claim_id, k.body_hash, c.instance_id into known from claim_keys k join claims c on c.id = k.claim_id
+   where k.actor = request ->> 'actor' and k.key = request ->> 'key';
+  if not found then return null; end if;
+  if known.body_hash <> request ->> 'bodyHash' then
+    return jsonb_build_object('outcome', 'KeyReused', 'claimId', known.claim_id, 'bodyHash', known.body_hash);
+  end if;
+  update claims set callers = callers + 1, unseen_at = null where id = known.claim_id and phase in ('Waiting', 'Bound', 'Delivering');
+  return jsonb_build_object('outcome', 'Known', 'claimId', known.claim_id, 'instanceId', known.instance_id);
+end $$;
+
+-- A double tap: the same caller, link, name and instructions a moment ago. Null: none. The window is time, which no unique
+-- index can hold, so who asks about a link waits for whoever asks about it now. What was let go or failed is no match:
+-- asking again is then a new try.
+create or replace function tapped_claim(request jsonb) returns jsonb language plpgsql volatile as $$
+declare
+  tapped record;
+  seconds constant double precision := coalesce((request ->> 'joinDedupeSeconds')::double precision, 0);
+begin
+  if request ->> 'joinUrl' is null or seconds <= 0 then return null; end if;
+  perform pg_advisory_xact_lock(hashtextextended('clawpool link ' || (request ->> 'pool') || ' ' || (request ->> 'joinUrl'), 0));
+  update claims set callers = callers + 1, unseen_at = null
+   where id = (
+     select id from claims
+      where pool = request ->> 'pool' and md5(join_url) = md5(request ->> 'joinUrl') and join_url = request ->> 'joinUrl'
+        and actor = request ->> 'actor' and agent_name = request ->> 'agentName' and instructions = request ->> 'instructions'
+        and ended_at is null and released_at is null and cancelled_at is null
+        and created_at > pool_now() - make_interval(secs => seconds)
+      order by number desc limit 1)
+  returning id, instance_id into tapped;
+  if not found then return null; end if;
+  if request ->> 'key' is not null then
+    insert into claim_keys (actor, key, claim_id, body_hash, created_at)
+    values (request ->> 'actor', request ->> 'key', tapped.id, request ->> 'bodyHash', pool_now()) on conflict (actor, key) do nothing;
+  end if;
+  return jsonb_build_object('outcome', 'Known', 'claimId', tapped.id, 'instanceId', tapped.instance_id);
+end $$;
+
+-- {claimId, pool, actor, agentName, instructions, joinUrl, extra, ttlSeconds, priority, wait, deadlineSeconds, key, bodyHash,
+--  joinDedupeSeconds}
+-- -> {outcome: Bound | Waiting | Empty | Known | KeyReused, claimId, instanceId, bodyHash}
 create or replace function submit_claim(request jsonb) returns jsonb language plpgsql volatile
 security definer set search_path from current as $$
 declare
   its_pool constant text := request ->> 'pool';
   its_id constant text := request ->> 'claimId';
-  known record;
+  known jsonb;
   picked text;
   tries int := 0;
 begin
-  if request ->> 'key' is not null then
-    select k.claim_id, k.body_hash, c.instance_id into known from claim_keys k join claims c on c.id = k.claim_id
-     where k.actor = request ->> 'actor' and k.key = request ->> 'key';
-    if found then
-      return jsonb_build_object('outcome', case when known.body_hash = request ->> 'bodyHash' then 'Known' else 'KeyReused' end,
-        'claimId', known.claim_id, 'instanceId', known.instance_id);
-    end if;
+  known := known_claim(request);
+  if known is null and request ->> 'key' is not null then
+    -- Twins come one after the other, so that the second finds the first one's claim and is never told "empty" beside it.
+    perform pg_advisory_xact_lock(hashtextextended('clawpool key ' || (request ->> 'actor') || ' ' || (request ->> 'key'), 0));
+    known := known_claim(request);
   end if;
+  known := coalesce(known, tapped_claim(request));
+  if known is not null then return known; end if;
 
   if not exists (select from claims where pool = its_pool and phase = 'Waiting') then
     picked := pick_instance(its_pool);
@@ -76,17 +121,6 @@ begin
     return jsonb_build_object('outcome', 'Empty'); -- a refusal stores nothing: the retry is a new try
   end if;
 
-  if request ->> 'key' is not null then
-    -- The claim's row first: the key refers to it. A twin that came first wins and this claim is never made.
-    perform pg_advisory_xact_lock(hashtextextended('clawpool key ' || (request ->> 'actor') || ' ' || (request ->> 'key'), 0));
-    select k.claim_id, k.body_hash, c.instance_id into known from claim_keys k join claims c on c.id = k.claim_id
-     where k.actor = request ->> 'actor' and k.key = request ->> 'key';
-    if found then
-      return jsonb_build_object('outcome', case when known.body_hash = request ->> 'bodyHash' then 'Known' else 'KeyReused' end,
-        'claimId', known.claim_id, 'instanceId', known.instance_id);
-    end if;
-  end if;
-
   insert into claims (id, pool, actor, agent_name, instructions, join_url, extra, ttl_seconds, priority, deadline_at,
                       phase, instance_id, bound_at, created_at)
   values (its_id, its_pool, request ->> 'actor', request ->> 'agentName', request ->> 'instructions', request ->> 'joinUrl',
@@ -95,8 +129,8 @@ begin
           case when picked is null then 'Waiting' else 'Bound' end, picked,
           case when picked is null then null else pool_now() end, pool_now());
   if request ->> 'key' is not null then
-    insert into claim_keys (actor, key, claim_id, body_hash)
-    values (request ->> 'actor', request ->> 'key', its_id, request ->> 'bodyHash');
+    insert into claim_keys (actor, key, claim_id, body_hash, created_at)
+    values (request ->> 'actor', request ->> 'key', its_id, request ->> 'bodyHash', pool_now());
   end if;
   if picked is not null then
     -- The binding changes the instance's own row: a rival that saw it free is checked again and finds it taken.

@@ -55,6 +55,8 @@ create table claims (
   deadline_at timestamptz not null,             -- undelivered by then: Expired
   released_at timestamptz,
   cancelled_at timestamptz,
+  callers int not null default 1,               -- who asked for it and was not seen to go away unanswered
+  unseen_at timestamptz,                        -- when the last of them went; null: somebody may know of it
   instance_id text,                             -- the binding while live; history afterwards
   -- status
   phase text not null default 'Waiting' check (phase in ('Waiting', 'Bound', 'Delivering', 'AwaitingAcceptance', 'Ready',
@@ -79,6 +81,8 @@ create index claims_line on claims (pool, priority desc, number) where phase = '
 create index claims_unsettled on claims (pool, deadline_at) where phase in ('Waiting', 'Bound', 'Delivering', 'AwaitingAcceptance');
 create index claims_expiring on claims (pool, expires_at) where phase = 'Ready' and expires_at is not null;
 create index claims_history on claims (pool, number desc);
+create index claims_by_link on claims (pool, md5(join_url)) where join_url is not null and ended_at is null;
+create index claims_unseen on claims (pool, unseen_at) where unseen_at is not null and ended_at is null;
 
 -- One Idempotency-Key of one caller is one claim, whatever became of it.
 create table claim_keys (
@@ -89,6 +93,8 @@ create table claim_keys (
   created_at timestamptz not null default clock_timestamp(),
   primary key (actor, key)
 );
+create index claim_keys_of_claim on claim_keys (claim_id);
+create index claim_keys_age on claim_keys (created_at);
 
 create table instances (
   id text primary key check (id ~ '^[a-z][a-z0-9]{11}$'),
