@@ -9,8 +9,12 @@ import { OperationUnsuccessful } from './errors.ts'
 /** Aborts when the caller goes away before its answer: whoever waits for it need not. */
 export function callerGone(reply: FastifyReply): AbortSignal {
   const controller = new AbortController()
+  let written = false
+  reply.raw.once('finish', () => {
+    written = true
+  })
   reply.raw.once('close', () => {
-    if (!reply.raw.writableFinished) controller.abort()
+    if (!written) controller.abort()
   })
   return controller.signal
 }

@@ -24,6 +24,14 @@ export class NotJson extends Error {
   }
 }
 
+/** Nobody is there to be answered, so nothing was done. */
+export class CallerGone extends Error {
+  override readonly name = 'CallerGone'
+  constructor() {
+    super('the caller went away')
+  }
+}
+
 /** No instance for this claim now; nothing was stored. */
 export class NothingIdle extends Error {
   override readonly name = 'NothingIdle'

@@ -66,6 +66,8 @@ const LIST_PAUSE_MS = 1_000
 const HOUSEKEEPING_MS = 3_600_000
 /** s. A retry by its Idempotency-Key comes within a day. */
 const CLAIM_KEY_SECONDS = 86_400
+/** s. Until a spec was read that says otherwise. */
+const UNSEEN_SECONDS = 60
 
 export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
   const { sql, clock, random, log, news, config } = deps
@@ -147,7 +149,14 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       },
       facts: setFacts,
     }),
-    claims: claimsReconciler({ sql, lead, pool, look, plan }),
+    claims: claimsReconciler({
+      sql,
+      lead,
+      pool,
+      unseenSeconds: () => facts?.spec.claim.unseenSeconds ?? UNSEEN_SECONDS,
+      look,
+      plan,
+    }),
     operations: operationsReconciler({
       sql,
       clock,

@@ -3,6 +3,7 @@ import fastifyPlugin from 'fastify-plugin'
 import { isRetryable, isUnavailable } from '../../specs/db/connect.ts'
 import { Conflict, type FieldFault, Invalid, NotFound, PreconditionFailed } from '../../specs/errors.ts'
 import {
+  CallerGone,
   ClaimEnded,
   ClaimNotInTime,
   Forbidden,
@@ -32,6 +33,7 @@ const TITLES: Record<number, string> = {
   412: 'Precondition Failed',
   413: 'Content Too Large',
   422: 'Unprocessable Content',
+  499: 'Client Closed Request',
   500: 'Internal Server Error',
   502: 'Bad Gateway',
   503: 'Service Unavailable',
@@ -97,6 +99,7 @@ export function toProblem(error: unknown): Problem {
   if (error instanceof Conflict) return { status: 409, code: error.code, error: error_, errors: error.errors }
   if (error instanceof PreconditionFailed) return { status: 412, code: 'PreconditionFailed', error: error_ }
   if (error instanceof Invalid) return { status: 422, code: 'Invalid', error: error_, errors: error.errors }
+  if (error instanceof CallerGone) return { status: 499, code: 'CallerGone', error: error_ }
   if (error instanceof NothingIdle)
     return { status: 503, code: 'NothingIdle', error: error_, headers: { 'retry-after': RETRY_EMPTY } }
   if (error instanceof ClaimEnded) return endedClaim(error)

@@ -9,6 +9,7 @@ import {
   getClaims,
   linePositions,
   listClaims,
+  markUnseen,
   releaseClaim,
   type Submitted,
   submitClaim,
@@ -27,7 +28,7 @@ import {
   unknownFields,
 } from '../claiming.ts'
 import type { ApiContext } from '../context.ts'
-import { ClaimEnded, ClaimNotInTime, NothingIdle } from '../errors.ts'
+import { CallerGone, ClaimEnded, ClaimNotInTime, NothingIdle } from '../errors.ts'
 import { ClaimShape, phaseOf, toClaim } from '../shapes/claim.ts'
 import { PageQuery, page, WaitQuery } from '../shapes/common.ts'
 import { fromCursor, pageOf } from '../shapes/cursor.ts'
@@ -58,6 +59,11 @@ export const claimRoutes =
     const Request = claimRequest(config.xmtpEnv)
     const known = Object.keys(Request.shape)
     const params = z.object({ id: z.string() })
+    /** Under way: the database stays until they are there. */
+    const leaving = new Set<Promise<void>>()
+    app.addHook('onClose', async () => {
+      await Promise.all(leaving)
+    })
 
     app.post(
       '/claim',
@@ -118,6 +124,7 @@ export const claimRoutes =
       timeoutMs: number,
     ): Promise<ClaimView> {
       const gone = callerGone(reply)
+      if (gone.aborted) throw new CallerGone()
       const stop = new AbortController()
       // from before it exists: no news of it can be missed
       const answer = claims.wait(wish.claimId, isAnswerable, {
@@ -132,6 +139,7 @@ export const claimRoutes =
             'IdempotencyKeyReused',
             `this Idempotency-Key came before with another body (${shown(submitted.bodyHash)} then, ${shown(wish.bodyHash)} now): use a new key for a new claim`,
           )
+        onceGone(gone, () => leave(submitted.claimId))
         const claim =
           submitted.outcome === 'Known'
             ? await claims.wait(submitted.claimId, isAnswerable, { timeoutMs, signal: gone, look: true })
@@ -140,6 +148,14 @@ export const claimRoutes =
       } finally {
         stop.abort()
       }
+    }
+
+    /** Somebody's answer will not be written. Silence says nothing: only a connection that was seen to close is told here. */
+    function leave(id: string): void {
+      const mark = markUnseen(sql, id)
+        .catch((error: unknown) => app.log.warn({ claim: id, err: error }, 'a lost caller was not recorded'))
+        .finally(() => leaving.delete(mark))
+      leaving.add(mark)
     }
 
     /** An answer that was lost on its way may have been a yes: the claim's id is ours, so it can be looked for. */
@@ -238,6 +254,11 @@ export const claimRoutes =
       return (await claims.wait(claim.id, over, wait)) ?? getClaim(sql, claim.pool, claim.id)
     }
   }
+
+function onceGone(gone: AbortSignal, run: () => void): void {
+  if (gone.aborted) run()
+  else gone.addEventListener('abort', run, { once: true })
+}
 
 /** Enough of a body's hash to tell two of them apart. */
 const shown = (hash: string | null) => `${hash?.slice(0, 8)}…`

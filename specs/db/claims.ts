@@ -117,6 +117,41 @@ export async function releaseClaim(sql: Sql, pool: string, id: string): Promise<
   return viewFromRow(row)
 }
 
+/**
+ * One caller went away before its answer was written. When nobody is left who may know of the claim, it is let go in time
+ * (`releaseUnseen`); one that nobody can ask for again gives up its place in the line at once.
+ */
+export async function markUnseen(sql: Sql, id: string): Promise<void> {
+  await sql`
+    update claims set callers = greatest(callers - 1, 0),
+      unseen_at = case when callers <= 1 then coalesce(unseen_at, pool_now()) else unseen_at end,
+      cancelled_at = case when callers <= 1 and not keyed and phase = 'Waiting' then coalesce(cancelled_at, pool_now())
+                          else cancelled_at end
+     where id = ${id} and ended_at is null`
+}
+
+/** s. So long a place in the line is kept for a caller whose connection was lost and who has a key to come back with. */
+const PLACE_KEPT_SECONDS = 15
+
+/** Lets go what nobody can know of, and ends the places in the line that nobody came back for. Returns how many. */
+export async function releaseUnseen(sql: Sql, fence: Fence, seconds: number): Promise<number> {
+  const rows = await sql`
+    with lease as materialized (select 1 from leases where pool = ${fence.pool} and epoch = ${fence.epoch} for key share),
+    gone as (
+      select id from claims
+       where pool = ${fence.pool} and ended_at is null and released_at is null and cancelled_at is null
+         and unseen_at <= pool_now() - make_interval(secs => case when keyed then ${PLACE_KEPT_SECONDS}::float8 else ${seconds}::float8 end)
+         and (not keyed or phase = 'Waiting')
+       order by number limit 500 for no key update skip locked)
+    update claims c set
+      released_at = case when phase in ('Ready', 'Releasing') then pool_now() end,
+      cancelled_at = case when phase not in ('Ready', 'Releasing') then pool_now() end
+      from gone, lease where c.id = gone.id
+    returning record_event(c.pool, 'Warning', 'ClaimUnseen', 'Its caller had gone before the answer was written: it is let go.',
+                           'controller', null, c.id, c.instance_id)`
+  return rows.length
+}
+
 /** Who waits, and at which place of the line, from 1. */
 export async function linePositions(sql: Sql, pool: string): Promise<Map<string, number>> {
   const rows = await sql<{ id: string; place: number }[]>`
@@ -145,12 +180,20 @@ export async function endUnbegunClaims(sql: Sql, fence: Fence): Promise<Claim[]>
 }
 
 /** Seconds until the next claim ends by time alone, at least 0; null: none will. */
-export async function nextClaimDeadline(sql: Sql, pool: string): Promise<number | null> {
+export async function nextClaimDeadline(
+  sql: Sql,
+  pool: string,
+  unseenSeconds: number,
+): Promise<number | null> {
   const [row] = await sql<{ seconds: number | null }[]>`
     select greatest(0, extract(epoch from min(at) - pool_now()))::float8 as seconds from (
       select min(deadline_at) as at from claims where pool = ${pool} and phase in ('Waiting', 'Bound')
       union all
-      select min(expires_at) from claims where pool = ${pool} and phase = 'Ready' and expires_at is not null) ends`
+      select min(expires_at) from claims where pool = ${pool} and phase = 'Ready' and expires_at is not null
+      union all
+      select min(unseen_at + make_interval(secs => case when keyed then ${PLACE_KEPT_SECONDS}::float8 else ${unseenSeconds}::float8 end)) from claims
+       where pool = ${pool} and unseen_at is not null and ended_at is null and released_at is null and cancelled_at is null
+         and (not keyed or phase = 'Waiting')) ends`
   return row?.seconds ?? null
 }
 

@@ -110,6 +110,7 @@ begin
     select now.pool, (array_agg(now.instance_id) filter (where now.instance_id is not null))[1:100] as ids, count(*) > 100 as more
       from new_rows now join old_rows was using (id)
      where now.released_at is distinct from was.released_at or now.cancelled_at is distinct from was.cancelled_at
+        or (now.unseen_at is not null and was.unseen_at is null)
      group by now.pool
   loop
     perform tell(jsonb_build_object('kind', 'claims', 'pool', n.pool, 'ids', coalesce(n.ids, '{}'), 'more', n.more));

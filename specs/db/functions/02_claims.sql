@@ -62,7 +62,7 @@ declare
 begin
   if request ->> 'joinUrl' is null or seconds <= 0 then return null; end if;
   perform pg_advisory_xact_lock(hashtextextended('clawpool link ' || (request ->> 'pool') || ' ' || (request ->> 'joinUrl'), 0));
-  update claims set callers = callers + 1, unseen_at = null
+  update claims set callers = callers + 1, unseen_at = null, keyed = keyed or request ->> 'key' is not null
    where id = (
      select id from claims
       where pool = request ->> 'pool' and md5(join_url) = md5(request ->> 'joinUrl') and join_url = request ->> 'joinUrl'
@@ -121,11 +121,11 @@ begin
     return jsonb_build_object('outcome', 'Empty'); -- a refusal stores nothing: the retry is a new try
   end if;
 
-  insert into claims (id, pool, actor, agent_name, instructions, join_url, extra, ttl_seconds, priority, deadline_at,
+  insert into claims (id, pool, actor, agent_name, instructions, join_url, extra, ttl_seconds, priority, deadline_at, keyed,
                       phase, instance_id, bound_at, created_at)
   values (its_id, its_pool, request ->> 'actor', request ->> 'agentName', request ->> 'instructions', request ->> 'joinUrl',
           coalesce(request -> 'extra', '{}'), (request ->> 'ttlSeconds')::int, coalesce((request ->> 'priority')::smallint, 0),
-          pool_now() + make_interval(secs => (request ->> 'deadlineSeconds')::double precision),
+          pool_now() + make_interval(secs => (request ->> 'deadlineSeconds')::double precision), request ->> 'key' is not null,
           case when picked is null then 'Waiting' else 'Bound' end, picked,
           case when picked is null then null else pool_now() end, pool_now());
   if request ->> 'key' is not null then

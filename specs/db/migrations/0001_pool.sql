@@ -55,6 +55,7 @@ create table claims (
   deadline_at timestamptz not null,             -- undelivered by then: Expired
   released_at timestamptz,
   cancelled_at timestamptz,
+  keyed boolean not null default false,         -- came with an Idempotency-Key: its caller can find it again
   callers int not null default 1,               -- who asked for it and was not seen to go away unanswered
   unseen_at timestamptz,                        -- when the last of them went; null: somebody may know of it
   instance_id text,                             -- the binding while live; history afterwards
@@ -93,7 +94,6 @@ create table claim_keys (
   created_at timestamptz not null default clock_timestamp(),
   primary key (actor, key)
 );
-create index claim_keys_of_claim on claim_keys (claim_id);
 create index claim_keys_age on claim_keys (created_at);
 
 create table instances (
