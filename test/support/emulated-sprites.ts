@@ -66,6 +66,16 @@ export function emulatedSprites(base: string, token: string) {
       const { entries } = (await response.json()) as { entries: { name: string }[] | null }
       return (entries ?? []).map((entry) => entry.name) // null: an empty folder
     },
+    /** Runs a command inside, to its end. */
+    async run(name: string, ...argv: string[]) {
+      const response = await call(
+        'POST',
+        `/sprites/${name}/exec?${new URLSearchParams(argv.map((word) => ['cmd', word]))}`,
+      )
+      if (!response.ok)
+        throw new Error(`run ${argv[0]} in ${name}: ${response.status} ${await response.text()}`)
+      await response.arrayBuffer()
+    },
     checkpoints: async (name: string): Promise<{ id: string; comment: string }[]> =>
       json('GET', `/sprites/${name}/checkpoints`),
     services: async (name: string): Promise<{ name: string }[]> => json('GET', `/sprites/${name}/services`),

@@ -13,7 +13,7 @@ export interface Answer {
 /** ms. Longer than any wait that the API offers by default. */
 const ANSWER_LIMIT_MS = 120_000
 /** ms. A build takes about six seconds on two free cores, and they are seldom free. */
-const BUILD_LIMIT_MS = 60_000
+const BUILD_LIMIT_MS = 45_000
 
 export type PoolClient = ReturnType<typeof poolClient>
 

@@ -8,6 +8,7 @@ import { type Role, runPool } from '../../deploy/run.ts'
 import { type Clock, systemClock } from '../../specs/clock.ts'
 import { type TestDatabase, testDatabase } from './database.ts'
 import { emulatedSprites } from './emulated-sprites.ts'
+import { eventually } from './eventually.ts'
 import { poolClient } from './pool-client.ts'
 import { QUICK, removeDataDir, temporaryFolder } from './pool-process.ts'
 
@@ -73,6 +74,20 @@ export async function startPool({ env = {}, role = 'all', ...given }: PoolOption
           `create or replace function pool_now() returns timestamptz language sql volatile as
            $$ select clock_timestamp() + interval '${clock.ahead()} milliseconds' $$`,
         )
+      })
+    },
+    /** Resolves when the pool was planned and its keys were looked at so many times more. */
+    async looks(times: number) {
+      const planned = async () => {
+        const text = (await poolClient(pool.url, null).ask('GET', '/metrics')).text
+        return (['plan', 'sweep', 'listing'] as const).map((controller) => {
+          const counted = new RegExp(`^reconcile_total\\{.*controller="${controller}".*\\} (\\d+)`, 'gm')
+          return [...text.matchAll(counted)].reduce((sum, [, n]) => sum + Number(n), 0)
+        })
+      }
+      const before = await planned()
+      await eventually(async () => (await planned()).every((n, i) => n >= (before[i] ?? 0) + times), {
+        what: `looked at ${times} times`,
       })
     },
     /** Stops it and removes what it was made of. */
