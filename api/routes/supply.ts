@@ -27,12 +27,21 @@ export const supplyRoutes =
   async (app) => {
     const { sql, config } = context
 
-    const reconcile = (request: FastifyRequest, reply: FastifyReply, wait = DEFAULT_WAIT_SECONDS) =>
+    const reconcile = (
+      request: FastifyRequest,
+      reply: FastifyReply,
+      wait = DEFAULT_WAIT_SECONDS,
+      confirmLost = false,
+    ) =>
       ask(context, request, reply, {
         kind: 'reconcile',
+        arguments: { confirmLost },
         deadlineSeconds: RECONCILE_SECONDS,
         waitSeconds: wait,
-        edit: { reason: 'ReconcileRequested', message: 'a look at everything, now' },
+        edit: {
+          reason: 'ReconcileRequested',
+          message: `a look at everything, now${confirmLost ? '; what is missing is said to be lost' : ''}`,
+        },
       })
 
     /** @throws Invalid for a count above `maxTotal`. */
@@ -142,12 +151,13 @@ export const supplyRoutes =
         config: { access: 'operator' },
         schema: {
           querystring: WaitQuery,
-          body: z.strictObject({}).nullish(),
+          // `confirmLost`: a person says that what the list lacks is gone, though it is much.
+          body: z.strictObject({ confirmLost: z.boolean().optional() }).nullish(),
           response: { 200: Reconciled, 202: Reconciled },
         },
       },
       async (request, reply) => {
-        const operation = await reconcile(request, reply, request.query.wait)
+        const operation = await reconcile(request, reply, request.query.wait, request.body?.confirmLost)
         reply.code(answerWith(request, reply, operation))
         const cleaned = z.int().catch(0).parse(operation.result?.cleaned)
         return {

@@ -105,14 +105,14 @@ async function look(deps: InstanceDeps, run: Run): Promise<{ observed: Observed;
 }
 
 async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
-  const wanted = run.instance.phase === 'deleting'
+  const asked = run.instance.phase === 'deleting'
   const removed = await removeInstance(
     deps.sql,
     deps.lead.fence,
     run.instance,
     { reason: 'SpriteLost', message: 'Its Sprite is gone: claim another one.' },
     [
-      wanted
+      asked
         ? {
             type: 'Normal',
             reason: 'Gone',
@@ -127,6 +127,7 @@ async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
     ACTOR,
   )
   if (!removed) return { requeueAfterMs: CONFLICT_MS }
+  if (!asked) deps.listing.lost(deps.clock.now())
   deps.moved()
   return {}
 }

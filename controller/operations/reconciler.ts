@@ -144,6 +144,7 @@ export function operationsReconciler(deps: OperationsDeps) {
       return { phase: 'Running', result: operation.result ?? { cleaned: 0 } }
     }
     if (deps.orphans.lists() === asked) return { phase: 'Running', result: operation.result }
+    if (operation.arguments.confirmLost === true) deps.orphans.confirmLost()
     const suspects = operation.result?.missing
     const missing: string[] = Array.isArray(suspects) ? suspects.map(String) : [...deps.orphans.missing()]
     const rows = await findInstances(sql, missing)

@@ -36,6 +36,8 @@ export interface Orphans {
   lists(): number
   /** Instances whose Sprite the newest of them lacks. */
   missing(): ReadonlySet<string>
+  /** A person says that what is missing now is gone. */
+  confirmLost(): void
 }
 
 /** Unknown names looked up in one pass; the rest is looked at in the next. */
@@ -54,6 +56,8 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
 
   async function reconcile(): Promise<Result> {
     if (!deps.lead.mayCall()) return {}
+    // Read before the list: what is created while it is read is not missing from it.
+    const before = await knownSprites(sql, deps.pool)
     const startedAt = clock.now()
     let names: Set<string>
     let ids: Map<string, string | null>
@@ -78,15 +82,14 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
       reason: 'Answers',
       message: 'The list of Sprites can be read.',
     }
-    const rows = await knownSprites(sql, deps.pool)
     const expected = new Set(
-      rows
+      before
         .filter(({ spriteId, phase }) => spriteId !== null && phase !== 'deleting')
         .map(({ spriteName }) => spriteName),
     )
     listing.set({ startedAt, names, expected })
 
-    const gone = rows.filter(
+    const gone = before.filter(
       ({ spriteName, spriteId }) =>
         spriteId !== null && (!names.has(spriteName) || (ids.get(spriteName) ?? spriteId) !== spriteId),
     )
@@ -94,7 +97,8 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
     lists += 1
     for (const { id } of gone) deps.look(id)
 
-    const known = new Set(rows.map(({ spriteName }) => spriteName))
+    const after = await knownSprites(sql, deps.pool)
+    const known = new Set([...before, ...after].map(({ spriteName }) => spriteName))
     const unknown = [...names].filter((name) => !known.has(name))
     await learnOwners(unknown)
     ours = unknown.filter((name) => owners.get(name) === 'ours')
@@ -121,6 +125,7 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
     count: () => ours.length,
     lists: () => lists,
     missing: () => missing,
+    confirmLost: listing.confirmLost,
     conditions() {
       const found: ConditionNow =
         ours.length + foreign.length === 0
@@ -141,7 +146,22 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
                 .filter(Boolean)
                 .join('; '),
             }
-      return reachable ? [reachable, found] : [found]
+      const blocked = listing.blocked(clock.now())
+      const brake: ConditionNow =
+        blocked === null
+          ? {
+              type: 'MassActionBlocked',
+              status: 'False',
+              reason: 'FewMissing',
+              message: 'No more are missing than may be believed at once.',
+            }
+          : {
+              type: 'MassActionBlocked',
+              status: 'True',
+              reason: 'ManyMissing',
+              message: `${blocked.length} Sprites are missing from the list at once (${shown(blocked)}): none is given up until three lists over 15 minutes agree. If they are gone indeed: POST /api/pool/reconcile {"confirmLost": true}.`,
+            }
+      return reachable ? [reachable, found, brake] : [found, brake]
     },
   }
 }
