@@ -1,7 +1,7 @@
-import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
 import { type Clock, sleep } from '../../../../specs/clock.ts'
 import type { ExecCommand, ExecSession, OutputSink, OutputStream } from '../engine.ts'
+import { toSignal } from '../signals.ts'
 import { mapCommand, mapDir, mapWord } from './paths.ts'
 import type { SpriteProcesses } from './processes.ts'
 import type { SpriteFolder } from './sprite-folder.ts'
@@ -53,17 +53,13 @@ export async function startExec(deps: Deps, command: ExecCommand, output: Output
     writeStdin: (bytes) => void child.stdin?.write(bytes),
     endStdin: () => void child.stdin?.end(),
     signal(name) {
-      const full = name.startsWith('SIG') ? name : `SIG${name}`
-      if (isSignal(full)) leader.signal(full)
+      const signal = toSignal(name)
+      if (signal !== null) leader.signal(signal)
     },
     kill() {
       void leader.end(KILL_AFTER_MS).catch(() => {}) // outlived even KILL: the Sprite's own end will say so
     },
   }
-}
-
-export function isSignal(name: string): name is NodeJS.Signals {
-  return Object.hasOwn(constants.signals, name)
 }
 
 type Pump = ReturnType<typeof pump>

@@ -13,6 +13,7 @@ import {
 } from 'node:fs/promises'
 import { basename, dirname, join, matchesGlob, posix } from 'node:path'
 import { type FileEntry, type Files, Refusal } from '../engine.ts'
+import { fileError, hasStatus, noSuchPath } from '../file-errors.ts'
 import { locate, locateEntry } from './paths.ts'
 import { removeTree, type SpriteFolder } from './sprite-folder.ts'
 
@@ -62,7 +63,7 @@ export function spriteFiles(folder: SpriteFolder, change: <T>(run: () => Promise
         change(async () => {
           const target = await locateEntry(folder, path)
           if (target === folder.disk || target === folder.logs)
-            throw errno('EPERM', 'operation not permitted')
+            throw fileError('EPERM', 'operation not permitted')
           if (!(await lstat(target)).isDirectory()) await unlink(target)
           else if (recursive) await removeTree(target)
           else await rmdir(target)
@@ -78,7 +79,7 @@ export function spriteFiles(folder: SpriteFolder, change: <T>(run: () => Promise
       answering(() =>
         change(async () => {
           const from = await locate(folder, source)
-          if ((await lstat(from)).isDirectory() && !recursive) throw errno('EISDIR', 'is a directory')
+          if ((await lstat(from)).isDirectory() && !recursive) throw fileError('EISDIR', 'is a directory')
           const to = await locate(folder, dest)
           await cp(from, to, { recursive, verbatimSymlinks: true, mode: constants.COPYFILE_FICLONE })
           return sizeOf(to)
@@ -110,7 +111,9 @@ async function openFile(path: string, flags: number, mode?: number): Promise<Fil
   const stats = await file.stat()
   if (stats.isFile()) return file
   await file.close()
-  throw stats.isDirectory() ? errno('EISDIR', 'is a directory') : errno('EINVAL', 'not a regular file')
+  throw stats.isDirectory()
+    ? fileError('EISDIR', 'is a directory')
+    : fileError('EINVAL', 'not a regular file')
 }
 
 async function walk(dir: string, path: string, recursive: boolean): Promise<FileEntry[]> {
@@ -147,31 +150,16 @@ async function sizeOf(path: string): Promise<number> {
   return total
 }
 
-const STATUS: Record<string, number> = {
-  EEXIST: 409,
-  ENOTDIR: 400,
-  EISDIR: 400,
-  EACCES: 403,
-  EPERM: 403,
-  ENOTEMPTY: 409,
-  EINVAL: 400,
-  ELOOP: 403,
-  ENXIO: 400, // a pipe that nobody reads
-}
-
-function errno(code: string, error: string): Refusal {
-  return new Refusal(STATUS[code] ?? 500, { error, code })
-}
-
-/** The API's error bodies. A missing path has no code: seen live, and clients that look for ENOENT trip over it. */
+/** What went wrong as the API says it. */
 async function answering<T>(run: () => Promise<T>): Promise<T> {
   try {
     return await run()
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (error instanceof Refusal || code === undefined) throw error
-    if (code === 'ENOENT') throw new Refusal(404, { error: 'no such file or directory' })
-    if (code in STATUS) throw errno(code, code === 'EISDIR' ? 'is a directory' : `operation failed (${code})`)
+    if (code === 'ENOENT') throw noSuchPath()
+    if (hasStatus(code))
+      throw fileError(code, code === 'EISDIR' ? 'is a directory' : `operation failed (${code})`)
     throw error
   }
 }

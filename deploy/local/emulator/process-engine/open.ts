@@ -11,9 +11,9 @@ import {
   type SpriteWish,
   spriteNotFound,
 } from '../engine.ts'
+import { createKeyedMutex } from '../mutex.ts'
 import { endProcesses } from './end-processes.ts'
 import { installStandins } from './environment.ts'
-import { createKeyedMutex } from './mutex.ts'
 import { forgetLeftovers, leftoverGroups } from './processes.ts'
 import { openSprite, type RunningSprite } from './sprite.ts'
 import {

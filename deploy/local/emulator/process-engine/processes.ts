@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { constants } from 'node:os'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import type { Clock } from '../../../../specs/clock.ts'
 import { Refusal } from '../engine.ts'
+import type { ServiceProcess } from '../service-manager.ts'
+import { codeOfSignal } from '../signals.ts'
 import { endProcesses, signalProcess, whileStopped } from './end-processes.ts'
 import { type Owned, startOf } from './process-table.ts'
 import type { SpriteFolder } from './sprite-folder.ts'
@@ -24,18 +25,12 @@ export interface SpawnWish {
   read(stdout: Readable, stderr: Readable): void
 }
 
-/** A process that leads a group of its own. */
-export interface Leader {
-  pid: number
+/**
+ * A process that leads a group of its own. Signals and ends go to the whole group; none is sent once the leader has
+ * ended, as its number may be another's by then. `sweep` is for the very turn of its end, when nobody has it yet.
+ */
+export interface Leader extends ServiceProcess {
   child: ChildProcess
-  /** The exit code as a shell tells it: 128 + n after signal n. */
-  exited: Promise<number>
-  /** To the whole group; nothing once the leader has ended, as its number may be another's by then. */
-  signal(signal: NodeJS.Signals): void
-  /** Kills what is left of the group. For the very turn of the leader's end, when nobody else has its number yet. */
-  sweep(): void
-  /** TERM, then KILL after `graceMs`, to the whole group; resolves when none of it is left. */
-  end(graceMs: number): Promise<void>
 }
 
 /** The processes of one Sprite: what was started for it, and whatever that started. */
@@ -77,7 +72,7 @@ export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProce
       const exited = new Promise<number>((resolve) => {
         child.once('exit', (code, signal) => {
           groups.delete(pid)
-          resolve(code ?? 128 + constants.signals[signal ?? 'SIGKILL'])
+          resolve(code ?? codeOfSignal(signal ?? 'SIGKILL'))
         })
       })
       const record = join(folder.processes, String(pid))

@@ -2,6 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { z } from 'zod'
 import type { Log } from '../engine.ts'
+import type { StoredService } from '../service-manager.ts'
 import { type SpriteFolder, writeByRename } from './sprite-folder.ts'
 
 const storedServices = z.array(
@@ -17,7 +18,6 @@ const storedServices = z.array(
     enabled: z.boolean(),
   }),
 )
-export type StoredService = z.infer<typeof storedServices>[number]
 
 /** The file is on the Sprite's own disk: a command that spoils it loses the services, not the Sprite. */
 export async function readServices(folder: SpriteFolder, log: Log): Promise<StoredService[]> {
@@ -32,20 +32,4 @@ export async function readServices(folder: SpriteFolder, log: Log): Promise<Stor
 export async function writeServices(folder: SpriteFolder, services: StoredService[]): Promise<void> {
   await mkdir(dirname(folder.services), { recursive: true }) // a command may have removed it
   await writeByRename(folder.services, JSON.stringify(services, null, 2))
-}
-
-/** What a service needs comes before it; a circle is cut where it is met, and an unknown name is passed over. */
-export function inOrderOfNeed(services: readonly StoredService[]): StoredService[] {
-  const byName = new Map(services.map((service) => [service.name, service]))
-  const ordered: StoredService[] = []
-  const visited = new Set<string>()
-  const visit = (name: string) => {
-    const service = byName.get(name)
-    if (!service || visited.has(name)) return
-    visited.add(name)
-    for (const need of service.needs) visit(need)
-    ordered.push(service)
-  }
-  for (const name of byName.keys()) visit(name)
-  return ordered
 }

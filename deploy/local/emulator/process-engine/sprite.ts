@@ -10,12 +10,13 @@ import {
   type Services,
 } from '../engine.ts'
 import { openPublicUrl } from '../public-url.ts'
+import { serviceManager } from '../service-manager.ts'
 import { checkpointDisk, copyTree, createCheckpoint, listCheckpoints } from './checkpoints.ts'
 import { spriteEnvironment, spriteNames } from './environment.ts'
 import { startExec } from './exec.ts'
 import { spriteFiles } from './files.ts'
 import { spriteProcesses } from './processes.ts'
-import { serviceManager } from './services.ts'
+import { serviceHost } from './service-host.ts'
 import { prepareSwap, type SpriteFolder, type SpriteRecord, swapDisk, writeRecord } from './sprite-folder.ts'
 
 /** One Sprite while the emulator runs. */
@@ -65,7 +66,12 @@ export async function openSprite(
   const environment = spriteEnvironment(folder, standins, door.appPort)
   const names = spriteNames(folder, door.appPort)
   const processes = spriteProcesses(folder, clock)
-  const manager = serviceManager({ folder, processes, environment, names, clock, log, change })
+  const manager = serviceManager({
+    host: serviceHost({ folder, processes, environment, names, log }),
+    clock,
+    log,
+    change,
+  })
   const lost = new Set<() => void>() // one for each command that runs
 
   function onLost(run: () => void): () => void {

@@ -1,7 +1,5 @@
-import { join } from 'node:path'
-import type { Readable } from 'node:stream'
 import { StringDecoder } from 'node:string_decoder'
-import type { Clock } from '../../../../specs/clock.ts'
+import type { Clock } from '../../../specs/clock.ts'
 import {
   type Log,
   Refusal,
@@ -11,13 +9,8 @@ import {
   type ServiceStatus,
   type Services,
   serviceNotFound,
-} from '../engine.ts'
-import { isSignal } from './exec.ts'
-import { mapCommand, mapDir, mapWord } from './paths.ts'
-import type { Leader, SpriteProcesses } from './processes.ts'
-import { type ServiceLog, serviceLog, tailOf } from './service-log.ts'
-import { inOrderOfNeed, readServices, writeServices } from './service-store.ts'
-import type { SpriteFolder } from './sprite-folder.ts'
+} from './engine.ts'
+import { toSignal } from './signals.ts'
 
 /** Between a crash and the next start: doubled each time, and back to the first after a minute of running. */
 const FIRST_BACKOFF_MS = 1_000
@@ -25,11 +18,42 @@ const LAST_BACKOFF_MS = 30_000
 const STABLE_AFTER_MS = 60_000
 const STOP_GRACE_MS = 10_000
 
+/** A service that runs. */
+export interface ServiceProcess {
+  pid: number
+  /** The exit code as a shell tells it: 128 + n after signal n. */
+  exited: Promise<number>
+  signal(signal: NodeJS.Signals): void
+  /** Kills what it left behind. For the very turn of its end. */
+  sweep(): void
+  /** TERM, then KILL after `graceMs`; resolves when nothing of it is left. */
+  end(graceMs: number): Promise<void>
+}
+
+/** What an engine lends the manager: the Sprite's disk and its processes. */
+export interface ServiceHost {
+  read(): Promise<StoredService[]>
+  write(services: StoredService[]): Promise<void>
+  /** `started` comes before the first output, and a piece of output is waited for. Throws `Refusal` where there is no such program. */
+  start(
+    definition: ServiceDefinition,
+    hear: { started(): void; output(type: 'stdout' | 'stderr', bytes: Buffer): Promise<void> },
+  ): Promise<ServiceProcess>
+  /** Both streams, as they came. */
+  log(name: string, bytes: Buffer): Promise<void>
+  logTail(name: string, lines: number): Promise<string>
+}
+
+export interface StoredService extends ServiceDefinition {
+  /** False after an explicit stop: it stays stopped, also over a boot. */
+  enabled: boolean
+}
+
 interface Entry {
   definition: ServiceDefinition
   enabled: boolean
   status: ServiceStatus
-  leader: Leader | null
+  leader: ServiceProcess | null
   startedAt: number | null
   error: string
   restartCount: number
@@ -38,10 +62,7 @@ interface Entry {
 }
 
 interface Deps {
-  folder: SpriteFolder
-  processes: SpriteProcesses
-  environment: Record<string, string>
-  names: Record<string, string>
+  host: ServiceHost
   clock: Clock
   log: Log
   /** Runs a change alone among the changes to this Sprite. */
@@ -49,15 +70,13 @@ interface Deps {
 }
 
 /**
- * The services of one Sprite: children that are started again when they end by themselves. `boot` and `halt` are for
+ * The services of one Sprite, which are started again when they end by themselves. `boot` and `halt` are for
  * whoever holds the Sprite's changes already; the methods of `services` take their turn themselves.
  */
 export function serviceManager(deps: Deps) {
-  const { folder, processes, environment, names, clock, log, change } = deps
+  const { host, clock, log, change } = deps
   let entries = new Map<string, Entry>()
   const listeners = new Map<string, Set<(event: ServiceEvent) => void>>()
-  const logs = new Map<string, ServiceLog>()
-  const logPath = (name: string) => join(folder.logs, 'services', `${name}.log`)
 
   function emit(name: string, event: ServiceEvent): void {
     for (const listener of listeners.get(name) ?? []) listener(event)
@@ -71,7 +90,7 @@ export function serviceManager(deps: Deps) {
 
   async function save(): Promise<void> {
     const stored = [...entries.values()].map(({ definition, enabled }) => ({ ...definition, enabled }))
-    await writeServices(folder, stored)
+    await host.write(stored)
   }
 
   async function enable(entry: Entry): Promise<void> {
@@ -87,18 +106,9 @@ export function serviceManager(deps: Deps) {
     entry.nextRestartAt = null
     entry.status = 'starting'
     try {
-      const leader = await processes.spawn({
-        file: await mapCommand(folder, definition.cmd),
-        args: definition.args.map((word) => mapWord(folder, word)),
-        argv0: mapWord(folder, definition.cmd),
-        dir: await mapDir(folder, definition.dir),
-        env: { ...environment, ...definition.env, ...names },
-        stdin: false,
-        read(stdout, stderr) {
-          emit(name, { type: 'started' })
-          void follow(name, stdout, 'stdout')
-          void follow(name, stderr, 'stderr')
-        },
+      const leader = await host.start(definition, {
+        started: () => emit(name, { type: 'started' }),
+        output: follower(name),
       })
       Object.assign(entry, { leader, status: 'running', startedAt: clock.now(), error: '' })
       void leader.exited.then((code) => onExit(entry, leader, code))
@@ -110,7 +120,7 @@ export function serviceManager(deps: Deps) {
     }
   }
 
-  function onExit(entry: Entry, leader: Leader, code: number): void {
+  function onExit(entry: Entry, leader: ServiceProcess, code: number): void {
     if (entry.leader !== leader) return // it was stopped, and whoever stopped it tells the rest
     leader.sweep() // a child of it may hold the port that the next start needs
     entry.leader = null
@@ -151,19 +161,16 @@ export function serviceManager(deps: Deps) {
     emit(definition.name, { type: 'stopped', exit_code: code })
   }
 
-  async function follow(name: string, source: Readable, type: 'stdout' | 'stderr'): Promise<void> {
-    const written = logs.get(name) ?? serviceLog(logPath(name))
-    logs.set(name, written)
-    const decoder = new StringDecoder('utf8')
-    const warn = (error: unknown) => log.warn({ err: error, service: name }, 'service output lost')
-    try {
-      for await (const bytes of source) {
-        await written.append(bytes).catch(warn) // a full disk is no reason to stop reading, which would stop the service
-        const data = decoder.write(bytes)
-        if (data !== '') emit(name, { type, data })
-      }
-    } catch (error) {
-      warn(error)
+  /** Output into the log and to whoever watches; a character may come in two pieces. */
+  function follower(name: string) {
+    const decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') }
+    return async (type: 'stdout' | 'stderr', bytes: Buffer) => {
+      // A full disk is no reason to stop reading, which would stop the service.
+      await host
+        .log(name, bytes)
+        .catch((error: unknown) => log.warn({ err: error, service: name }, 'service output lost'))
+      const data = decoders[type].write(bytes)
+      if (data !== '') emit(name, { type, data })
     }
   }
 
@@ -212,12 +219,12 @@ export function serviceManager(deps: Deps) {
         await enable(entry)
         await launch(entry)
       }),
-    async signal(name, signal) {
-      const full = signal.startsWith('SIG') ? signal : `SIG${signal}`
-      if (!isSignal(full)) throw new Refusal(400, { error: 'invalid signal' })
+    async signal(name, wanted) {
+      const signal = toSignal(wanted)
+      if (signal === null) throw new Refusal(400, { error: 'invalid signal' })
       const { leader } = entryOf(name)
       if (!leader) throw new Refusal(409, { error: 'service not running' })
-      leader.signal(full)
+      leader.signal(signal)
     },
     watch(name, listener) {
       const watching = listeners.get(name) ?? new Set()
@@ -227,14 +234,14 @@ export function serviceManager(deps: Deps) {
         if (watching.size === 0 && listeners.get(name) === watching) listeners.delete(name)
       }
     },
-    logTail: (name, lines) => tailOf(logPath(name), lines),
+    logTail: (name, lines) => host.logTail(name, lines),
   }
 
   return {
     services,
     /** Reads the definitions from the disk and starts those that were not stopped, what others need first. */
     async boot(): Promise<void> {
-      const stored = await readServices(folder, log)
+      const stored = await host.read()
       entries = new Map(
         stored.map(({ enabled, ...definition }) => [definition.name, newEntry(definition, enabled)]),
       )
@@ -271,4 +278,20 @@ function newEntry(definition: ServiceDefinition, enabled: boolean): Entry {
 function toService(entry: Entry): Service {
   const { definition, status, leader, startedAt, error, restartCount, nextRestartAt } = entry
   return { definition, status, pid: leader?.pid ?? 0, startedAt, error, restartCount, nextRestartAt }
+}
+
+/** What a service needs comes before it; a circle is cut where it is met, and an unknown name is passed over. */
+function inOrderOfNeed(services: readonly StoredService[]): StoredService[] {
+  const byName = new Map(services.map((service) => [service.name, service]))
+  const ordered: StoredService[] = []
+  const visited = new Set<string>()
+  const visit = (name: string) => {
+    const service = byName.get(name)
+    if (!service || visited.has(name)) return
+    visited.add(name)
+    for (const need of service.needs) visit(need)
+    ordered.push(service)
+  }
+  for (const name of byName.keys()) visit(name)
+  return ordered
 }
