@@ -11,6 +11,7 @@ import { openapiPlugin } from './plugins/openapi.ts'
 import { poolPlugin } from './plugins/pool.ts'
 import { securityPlugin } from './plugins/security.ts'
 import { agentRoutes } from './routes/agents.ts'
+import { claimRoute } from './routes/claim.ts'
 import { claimRoutes } from './routes/claims.ts'
 import { debugRoutes } from './routes/debug.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -105,6 +106,7 @@ const onePool =
       specRoutes,
       statusRoutes,
       agentRoutes,
+      claimRoute,
       claimRoutes,
       instanceRoutes,
       supplyRoutes,

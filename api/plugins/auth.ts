@@ -51,11 +51,14 @@ export const authPlugin = fastifyPlugin<AuthOptions>(
       const actor = key === null ? null : authenticate(key)
       if (!actor) throw new Unauthorized()
       request.actor = actor
-      if (access !== 'optional' && rank(actor.role) < rank(access)) throw new Forbidden(access)
+      if (access !== 'optional' && !hasRole(actor, access)) throw new Forbidden(access)
     })
   },
   { name: 'auth' },
 )
+
+/** Has this caller the rights of `role`? For what only some values of a field need. */
+export const hasRole = (actor: Actor, role: Role): boolean => rank(actor.role) >= rank(role)
 
 const rank = (role: Role | null) => (role === null ? -1 : ROLES.indexOf(role))
 

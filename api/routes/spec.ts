@@ -1,9 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { countWaiting } from '../../specs/db/claims.ts'
 import { countInstances } from '../../specs/db/instances.ts'
 import { leadership } from '../../specs/db/leases.ts'
+import { countWaiting } from '../../specs/db/line.ts'
 import { getPool, putSpec } from '../../specs/db/pools.ts'
 import { Conflict, PreconditionFailed } from '../../specs/errors.ts'
 import {

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { CLAIM_PHASES, type ClaimPhase, ENDED } from '../../specs/claim.ts'
 import { Condition } from '../../specs/condition.ts'
 import type { ClaimView } from '../../specs/db/claims.ts'
+import type { Place } from '../line.ts'
 import { Instant, instantOf, instantOrNull } from './common.ts'
 
 export const ClaimShape = z.object({
@@ -15,6 +16,7 @@ export const ClaimShape = z.object({
   joinUrl: z.string().nullable(),
   /** Place in the line, from 1; null when it does not wait. */
   position: z.int().nullable(),
+  /** Until it is bound, as builds went lately; null when that is not known. */
   estimateSeconds: z.int().nullable(),
   createdAt: Instant,
   boundAt: Instant.nullable(),
@@ -30,7 +32,7 @@ export function phaseOf(claim: Pick<ClaimView, 'phase' | 'releasedAt'>): ClaimPh
   return claim.phase === 'Ready' && claim.releasedAt !== null ? 'Releasing' : claim.phase
 }
 
-export function toClaim(claim: ClaimView, position: number | null): z.infer<typeof ClaimShape> {
+export function toClaim(claim: ClaimView, { position, estimateSeconds }: Place): z.infer<typeof ClaimShape> {
   return {
     id: claim.id,
     phase: phaseOf(claim),
@@ -41,7 +43,7 @@ export function toClaim(claim: ClaimView, position: number | null): z.infer<type
     conversationId: claim.conversationId,
     joinUrl: claim.joinUrl,
     position,
-    estimateSeconds: null, // until builds are timed, any number would be a guess
+    estimateSeconds,
     createdAt: instantOf(claim.createdAt),
     boundAt: instantOrNull(claim.boundAt),
     readyAt: instantOrNull(claim.readyAt),

@@ -4,7 +4,6 @@ import { planPool } from '../../machines/pool-plan.ts'
 import { initialSnapshot } from '../../machines/step.ts'
 import type { Clock } from '../../specs/clock.ts'
 import { type ConditionNow, setConditions } from '../../specs/condition.ts'
-import { countWaiting } from '../../specs/db/claims.ts'
 import type { Sql } from '../../specs/db/connect.ts'
 import {
   endQuarantine,
@@ -14,6 +13,7 @@ import {
   stuckDeletes,
   unwantIdle,
 } from '../../specs/db/instances.ts'
+import { countWaiting } from '../../specs/db/line.ts'
 import { getPool, listRevisions, writePoolStatus } from '../../specs/db/pools.ts'
 import { InstanceId } from '../../specs/instance.ts'
 import type { Pool, PoolSpec, PoolStatus } from '../../specs/pool.ts'

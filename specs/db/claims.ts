@@ -152,20 +152,6 @@ export async function releaseUnseen(sql: Sql, fence: Fence, seconds: number): Pr
   return rows.length
 }
 
-/** Who waits, and at which place of the line, from 1. */
-export async function linePositions(sql: Sql, pool: string): Promise<Map<string, number>> {
-  const rows = await sql<{ id: string; place: number }[]>`
-    select id, row_number() over (order by priority desc, number)::int as place
-      from claims where pool = ${pool} and phase = 'Waiting'`
-  return new Map(rows.map(({ id, place }) => [id, place]))
-}
-
-export async function countWaiting(sql: Sql, pool: string): Promise<number> {
-  const [row] = await sql<{ n: number }[]>`
-    select count(*)::int as n from claims where pool = ${pool} and phase = 'Waiting' and cancelled_at is null and deadline_at > pool_now()`
-  return row?.n ?? 0
-}
-
 /** Forgets the Idempotency-Keys of claims that were made longer ago: a retry comes within minutes or not at all. */
 export async function forgetClaimKeys(sql: Sql, seconds: number): Promise<number> {
   const { count } =
