@@ -95,17 +95,16 @@ export async function startPoolProcess(options: ProcessOptions = {}) {
   void ended.then(() => {
     alive = false
   })
-  const url = await eventually(
-    () => {
-      if (!alive) throw new Error('it ended')
-      return /Claw Pool \(\w+\) at (http:\S+)/.exec(output())?.[1]
-    },
-    { what: 'started', deadlineMs: START_LIMIT_MS },
-  ).catch(async (error: Error) => {
+  const address = () => /Claw Pool \(\w+\) at (http:\S+)/.exec(output())?.[1]
+  const url = await eventually(() => address() ?? (!alive && 'ended'), {
+    what: 'started',
+    deadlineMs: START_LIMIT_MS,
+  }).catch(() => 'late')
+  if (!url.startsWith('http')) {
     child.kill('SIGKILL')
-    await removeDataDir(dataDir)
-    throw new Error(`${error.message}\n${output()}`)
-  })
+    if (options.dataDir === undefined) await removeDataDir(dataDir)
+    throw new Error(`it did not start (${url}):\n${output()}`)
+  }
 
   const key = options.env?.POOL_API_KEY ?? JSON.parse(readFileSync(join(dataDir, 'keys.json'), 'utf8')).apiKey
   const emulator = /Sprites emulator at (http:[^\s,]+)/.exec(output())?.[1]

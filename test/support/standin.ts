@@ -22,3 +22,11 @@ export async function commitWithoutInstructions(pool: { dataDir: string }): Prom
   const source = await readFile(join(SOURCES, path), 'utf8')
   return commit(pool, { [path]: source.replaceAll(/^.*body\.instructions.*$/gm, '') })
 }
+
+/** One whose gateway takes so long to make a conversation: time to cut it. */
+export async function commitSlowClaims(pool: { dataDir: string }, ms: number): Promise<string> {
+  const path = 'extensions/convos/index.js'
+  const source = await readFile(join(SOURCES, path), 'utf8')
+  const wait = `await new Promise((resolve) => setTimeout(resolve, ${ms}))`
+  return commit(pool, { [path]: source.replace('const inviteSlug = newSlug()', `${wait}\n    $&`) })
+}
