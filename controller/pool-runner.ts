@@ -80,10 +80,10 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
 
   let row = await getPool(sql, pool)
   let facts = factsOf(row, row.spec ?? row.status.lastGoodSpec)
-  const look = (id: string) => queue.add(`instance/${id}`, 'healing')
-  const plan = () => queue.add('plan', 'planning')
+  const look = (id: string) => queue.nudge(`instance/${id}`, 'healing')
+  const plan = () => queue.nudge('plan', 'planning')
 
-  const listing = createListingCache(() => queue.addAfter('listing', 'planning', LIST_PAUSE_MS))
+  const listing = createListingCache(() => queue.nudgeAfter('listing', 'planning', LIST_PAUSE_MS))
   const orphans = orphansReconciler({
     sql,
     clock,
@@ -124,15 +124,18 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
   }
   const sweep = async (): Promise<Result> => {
     for (const { id, phase, bound } of await dueInstances(sql, pool, facts?.spec.heal.strikes ?? 3))
-      queue.add(`instance/${id}`, laneOf(phase, bound))
+      queue.nudge(`instance/${id}`, laneOf(phase, bound))
     return {}
   }
-  const lookAtAll = () => {
-    queue.add('listing', 'planning')
-    queue.add('sweep', 'planning')
+  const lookRound = () => {
+    queue.nudge('sweep', 'planning')
     plan()
-    queue.add('claims', 'planning')
-    queue.add('operations', 'planning')
+    queue.nudge('claims', 'planning')
+    queue.nudge('operations', 'planning')
+  }
+  const lookAtAll = () => {
+    queue.nudge('listing', 'planning')
+    lookRound()
   }
   const reconcilers: Record<string, () => Promise<Result>> = {
     plan: poolReconciler({
@@ -144,9 +147,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       namePrefix: config.namePrefix,
       conditions,
       orphans: orphans.count,
-      changed: () => {
-        queue.add('sweep', 'planning')
-      },
+      changed: () => queue.nudge('sweep', 'planning'),
       facts: setFacts,
     }),
     claims: claimsReconciler({
@@ -154,7 +155,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       lead,
       pool,
       unseenSeconds: () => facts?.spec.claim.unseenSeconds ?? UNSEEN_SECONDS,
-      look,
+      look: (id) => queue.nudge(`instance/${id}`, 'urgent'),
       plan,
     }),
     operations: operationsReconciler({
@@ -167,7 +168,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       orphans,
       inspect: inspector(instanceDeps),
       changed: () => {
-        queue.add('sweep', 'planning')
+        queue.nudge('sweep', 'planning')
         plan()
       },
       lookAtAll,
@@ -218,15 +219,15 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       'instances',
       mine((ids, bound, more) => {
         for (const id of bound) queue.add(`instance/${id}`, 'deliveries')
-        for (const id of ids) if (!bound.includes(id)) look(id)
+        for (const id of ids) if (!bound.includes(id)) queue.add(`instance/${id}`, 'urgent')
         if (more) queue.add('sweep', 'planning')
-        plan()
+        queue.add('plan', 'planning')
       }),
     ),
     news.on(
       'claims',
       mine((ids, _, more) => {
-        for (const id of ids) look(id)
+        for (const id of ids) queue.add(`instance/${id}`, 'urgent')
         if (more) queue.add('sweep', 'planning')
         queue.add('claims', 'planning')
       }),
@@ -235,7 +236,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       'waiting',
       mine(() => {
         queue.add('claims', 'planning')
-        plan()
+        queue.add('plan', 'planning')
       }),
     ),
     news.on(
@@ -246,7 +247,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       'pool',
       mine(() => {
         void refresh().catch(() => {})
-        plan()
+        queue.add('plan', 'planning')
       }),
     ),
     news.onGap(lookAtAll),
@@ -271,16 +272,12 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     },
     lead.signal,
   )
-  const ticks = tick(deps, lead, () => {
-    queue.add('sweep', 'planning')
-    plan()
-    queue.add('claims', 'planning')
-    queue.add('operations', 'planning')
-  })
+  const ticks = tick(deps, lead, lookRound)
 
   await Promise.all([beats, ticks])
   for (const end of unsubscribe) end()
-  await queue.drain()
+  const left = await queue.drain()
+  if (left.length > 0) log.error({ pool, keys: left }, 'what was under way did not end and is left alone')
   stopWatching()
   deps.metrics.leading(pool, null)
   log.info({ pool, epoch: lead.fence.epoch }, 'no longer leading')

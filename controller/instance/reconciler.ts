@@ -9,6 +9,7 @@ import { ABSENT_AFTER_MS, PROOF_GAP_MS, SETUP_LIMIT_MS, START_LIMIT_MS } from '.
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { decode, step, VERSION } from '../../machines/step.ts'
 import { loadInstances, removeInstance } from '../../specs/db/instances.ts'
+import type { Instance } from '../../specs/instance.ts'
 import type { Reconcile, Result } from '../reconcile.ts'
 import type { Lane } from '../workqueue.ts'
 import { act, LeaseEnding } from './act.ts'
@@ -45,6 +46,8 @@ export function instanceReconciler(deps: InstanceDeps): Reconcile {
       if (!loaded) return {} // gone since it was queued
       run = startRun(loaded, facts, signal)
     }
+    if (lane === 'urgent' && hasSlotsOfItsOwn(run.instance))
+      return { requeueAfterMs: 0, lane: laneOf(run.instance.phase, false) }
     return follow(deps, run)
   }
 }
@@ -153,6 +156,15 @@ export function laneOf(phase: string, bound: boolean): Lane {
     default:
       return 'builds'
   }
+}
+
+/**
+ * Where the next step may need long calls, whatever woke it waits for that kind's slots: an end that only has to be taken
+ * note of never waits behind them. What is unwanted moves on by its row alone.
+ */
+function hasSlotsOfItsOwn({ phase, wanted }: Pick<Instance, 'phase' | 'wanted'>): boolean {
+  if (wanted === 'absent' && phase !== 'deleting') return false
+  return ['deletes', 'recycles', 'builds'].includes(laneOf(phase, false))
 }
 
 /** A run goes on through what belongs together; where another kind of work begins, it queues for that kind's slots. */

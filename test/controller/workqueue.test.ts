@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { SpritesRateLimited } from '../../controller/sprites/errors.ts'
 import { createWorkQueue, LANES, type Lane } from '../../controller/workqueue.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
@@ -44,10 +45,15 @@ describe('the work queue', () => {
         lane: fc.constantFrom(...LANES),
       }),
       fc.record({
-        kind: fc.constant('addAfter' as const),
+        kind: fc.constant('nudgeAfter' as const),
         key: fc.constantFrom('a', 'b'),
         lane: fc.constantFrom(...LANES),
         ms: fc.integer({ min: 0, max: 50 }),
+      }),
+      fc.record({
+        kind: fc.constant('nudge' as const),
+        key: fc.constantFrom('a', 'b'),
+        lane: fc.constantFrom(...LANES),
       }),
       fc.record({ kind: fc.constant('advance' as const), ms: fc.integer({ min: 0, max: 40 }) }),
     )
@@ -82,7 +88,8 @@ describe('the work queue', () => {
             else {
               wanted.set(action.key, ++order)
               if (action.kind === 'add') queue.add(action.key, action.lane)
-              else queue.addAfter(action.key, action.lane, action.ms)
+              else if (action.kind === 'nudge') queue.nudge(action.key, action.lane)
+              else queue.nudgeAfter(action.key, action.lane, action.ms)
             }
           }
           await clock.advance(10_000)
@@ -163,6 +170,85 @@ describe('the work queue', () => {
     expect(runs).toEqual([0, 1_000, 3_000, 7_000])
   })
 
+  describe('while a key pauses after a failure', () => {
+    /** Fails each time; what was asked of it meanwhile, and when it ran. */
+    function failing(error: () => Error = () => new Error('not yet')) {
+      const clock = virtualClock()
+      const runs: number[] = []
+      const queue = createWorkQueue({
+        clock,
+        random: { ...random, fraction: () => 0.5 },
+        async reconcile() {
+          runs.push(clock.monotonic())
+          throw error()
+        },
+      })
+      return { clock, runs, queue }
+    }
+
+    it('lets nobody who merely looks round shorten the pause', async () => {
+      const { clock, runs, queue } = failing()
+      queue.add('a', 'planning')
+      for (let tick = 0; tick < 300; tick++) {
+        await clock.advance(2_000)
+        queue.nudge('a', 'planning')
+        queue.nudgeAfter('a', 'planning', 1_000)
+      }
+      // 0.75, 1.5, 3, … s: twelve pauses fill ten minutes and more.
+      expect(runs.length).toBeGreaterThan(5)
+      expect(runs.length).toBeLessThan(13)
+    })
+
+    it('runs at once for news, also for those that came while it was failing', async () => {
+      const { clock, runs, queue } = failing()
+      queue.add('a', 'planning')
+      await clock.advance(100)
+      queue.add('a', 'planning')
+      await clock.advance(0)
+      expect(runs).toEqual([0, 100])
+
+      const held = gate()
+      let passes = 0
+      const slow = createWorkQueue({
+        clock,
+        random,
+        async reconcile() {
+          if (++passes > 1) return {}
+          await held.opened
+          throw new Error('not yet')
+        },
+      })
+      slow.add('b', 'builds')
+      await clock.advance(0)
+      slow.add('b', 'builds')
+      slow.nudge('b', 'healing')
+      held.open()
+      await clock.advance(0)
+      expect(passes).toBe(2)
+    })
+
+    it('waits at least as long as a limit said', async () => {
+      const { clock, runs, queue } = failing(
+        () =>
+          new SpritesRateLimited('create', 'claw', { code: 'creation', retryAfterMs: 40_000, limit: null }),
+      )
+      queue.add('a', 'builds')
+      await clock.advance(40_000)
+      expect(runs).toEqual([0])
+      await clock.advance(10_000)
+      expect(runs).toHaveLength(2)
+    })
+
+    it('backs off as ever where a limit names no time', async () => {
+      const { clock, runs, queue } = failing(
+        () => new SpritesRateLimited('create', 'claw', { code: 'other', retryAfterMs: null, limit: null }),
+      )
+      queue.add('a', 'builds')
+      await clock.advance(1_000)
+      expect(runs).toEqual([0, 750])
+    })
+  })
+
   it('takes nothing more once it drains, waits for what runs, and leaves no timer', async () => {
     const clock = virtualClock()
     const held = gate()
@@ -179,13 +265,42 @@ describe('the work queue', () => {
       },
     })
     queue.add('slow', 'recycles')
-    queue.addAfter('later', 'builds', 100)
+    queue.nudgeAfter('later', 'builds', 100)
     await clock.advance(0)
     const drained = queue.drain()
     queue.add('late', 'builds')
     held.open()
     await drained
     expect(ended).toBe(true)
+    expect(clock.waiting()).toBe(0)
+  })
+
+  it('asks what still runs to end after a while, and does not wait for ever for what does not', async () => {
+    const clock = virtualClock()
+    const queue = createWorkQueue({
+      clock,
+      random,
+      async reconcile(key, _, signal) {
+        await new Promise<void>((resolve) => {
+          if (key === 'polite') signal.addEventListener('abort', () => resolve(), { once: true })
+        })
+        return {}
+      },
+    })
+    queue.add('polite', 'builds')
+    queue.add('deaf', 'builds')
+    await clock.advance(0)
+    let left: string[] | null = null
+    void queue.drain({ abortMs: 20_000, leaveMs: 90_000 }).then((keys) => {
+      left = keys
+    })
+    await clock.advance(19_999)
+    expect(queue.depth().builds.running).toBe(2)
+    await clock.advance(1)
+    expect(queue.depth().builds.running).toBe(1)
+    expect(left).toBeNull()
+    await clock.advance(70_000)
+    expect(left).toEqual(['deaf'])
     expect(clock.waiting()).toBe(0)
   })
 })
