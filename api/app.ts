@@ -72,7 +72,10 @@ export async function buildApp(
 }
 
 /** Whoever waits when the server closes gets an answer, on a connection that then goes too: it is waited for. */
-function answerBeforeClosing(app: FastifyInstance, { claims, operations, clock, config }: ApiContext): void {
+function answerBeforeClosing(
+  app: FastifyInstance,
+  { claims, operations, feed, clock, config }: ApiContext,
+): void {
   let closing = false
   let cancel = () => {}
   const endWaits = () => {
@@ -81,6 +84,7 @@ function answerBeforeClosing(app: FastifyInstance, { claims, operations, clock, 
   }
   app.addHook('preClose', async () => {
     closing = true
+    feed.close() // its readers come back, to another replica
     cancel = clock.after(config.closeWithinMs, endWaits)
   })
   app.addHook('onSend', async (_, reply) => {

@@ -86,6 +86,9 @@ export function joinUrlFault(link: string, env: XmtpEnv): string | null {
   return `${url.host} is no domain of invites here: expected ${INVITE_DOMAINS[env]}`
 }
 
+/** s, from ten of them to a year. */
+export const TtlSeconds = z.int().min(10).max(31_536_000)
+
 /** Body of a claim. Unknown fields are dropped here and named in the answer's warnings by the API. */
 export const claimRequest = (env: XmtpEnv) =>
   z.object({
@@ -108,7 +111,7 @@ export const claimRequest = (env: XmtpEnv) =>
         if (fault) context.addIssue({ code: 'custom', message: fault })
       })
       .nullish(),
-    ttlSeconds: z.int().min(10).max(31_536_000).nullish(),
+    ttlSeconds: TtlSeconds.nullish(),
     priority: z.int().min(0).max(9).nullish(),
     extra: z
       .record(z.string(), z.unknown())

@@ -53,7 +53,7 @@ const Accepted = z.object({
 export const claimRoute =
   (context: ApiContext): FastifyPluginAsyncZod =>
   async (app) => {
-    const { sql, config, random, claims } = context
+    const { sql, config, random, claims, ring } = context
     const Request = claimRequest(config.xmtpEnv)
     const known = Object.keys(Request.shape)
     const line = { sql, defaults: config.specDefaults }
@@ -137,6 +137,7 @@ export const claimRoute =
             'IdempotencyKeyReused',
             `this Idempotency-Key came before with another body (${shown(submitted.bodyHash)} then, ${shown(wish.bodyHash)} now): use a new key for a new claim`,
           )
+        if (submitted.outcome !== 'Known') ring(wish.pool)
         onceGone(gone, () => leave(submitted.claimId))
         const claim =
           submitted.outcome === 'Known'

@@ -1,8 +1,8 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
-import { CLAIM_PHASES } from '../../specs/claim.ts'
-import { type ClaimView, getClaim, listClaims, releaseClaim } from '../../specs/db/claims.ts'
+import { CLAIM_PHASES, TtlSeconds } from '../../specs/claim.ts'
+import { type ClaimView, getClaim, listClaims, releaseClaim, renewClaim } from '../../specs/db/claims.ts'
 import { callerGone } from '../ask.ts'
 import { isAnswerable, isEnded } from '../claiming.ts'
 import type { ApiContext } from '../context.ts'
@@ -71,6 +71,26 @@ export const claimRoutes =
         const claim = await waitFor(reply, asked, isEnded, request.query.wait)
         if (!isEnded(claim)) reply.code(202).header('location', `${request.base}/claims/${claim.id}`)
         return { ok: true as const, ...(await shown(claim)) }
+      },
+    )
+
+    app.post(
+      '/claims/:id/renew',
+      {
+        config: { access: 'claimer' },
+        schema: { params, body: z.strictObject({ ttlSeconds: TtlSeconds }), response: { 200: ClaimShape } },
+      },
+      async (request) => {
+        const { ttlSeconds } = request.body
+        const claim = await renewClaim(sql, request.pool, request.params.id, ttlSeconds)
+        const from = claim.phase === 'Ready' ? 'now' : 'its delivery'
+        await record(request, {
+          reason: 'ClaimRenewed',
+          message: `it ends ${ttlSeconds} s from ${from}`,
+          claimId: claim.id,
+          instanceId: claim.instanceId,
+        })
+        return shown(claim)
       },
     )
 

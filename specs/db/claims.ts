@@ -1,5 +1,5 @@
 import type { Claim } from '../claim.ts'
-import { NotFound } from '../errors.ts'
+import { Conflict, NotFound } from '../errors.ts'
 import type { Sql } from './connect.ts'
 import type { Fence } from './pools.ts'
 import { claimFromRow, type Row } from './rows.ts'
@@ -115,6 +115,25 @@ export async function releaseClaim(sql: Sql, pool: string, id: string): Promise<
      where pool = ${pool} and id = ${id} returning ${visible(sql)}`
   if (!row) throw new NotFound('claim', id)
   return viewFromRow(row)
+}
+
+/**
+ * It ends `seconds` from now; one that is not delivered yet, so long after it will be. Whether it is too late is decided
+ * by the row, against whoever ends it at this moment.
+ * @throws NotFound, Conflict `ClaimEnded`
+ */
+export async function renewClaim(sql: Sql, pool: string, id: string, seconds: number): Promise<ClaimView> {
+  const [row] = await sql<Row[]>`
+    update claims set ttl_seconds = ${seconds},
+      expires_at = case when phase = 'Ready' then pool_now() + make_interval(secs => ${seconds}) end
+     where pool = ${pool} and id = ${id} and ended_at is null and released_at is null and cancelled_at is null
+       and (expires_at is null or expires_at > pool_now())
+    returning ${visible(sql)}`
+  if (row) return viewFromRow(row)
+  const claim = await getClaim(sql, pool, id)
+  throw new Conflict('ClaimEnded', `claim ${id} is over: claim again`, [
+    { path: 'phase', message: claim.reason ?? claim.phase },
+  ])
 }
 
 /**

@@ -15,7 +15,7 @@ export async function grantApiRole(sql: Sql, role: string): Promise<void> {
       checkpoint_at, commit, takes, progress, conditions, error, next_look_at, created_at, first_ready_at, ready_at, claimed_at,
       updated_at, resource_version, shelf) on instances to ${name}`
     await tx`grant update (wanted, recycle_requested, protected) on instances to ${name}`
-    await tx`grant update (released_at, cancelled_at, expires_at, callers, unseen_at) on claims to ${name}`
+    await tx`grant update (released_at, cancelled_at, ttl_seconds, expires_at, callers, unseen_at) on claims to ${name}`
     await tx`grant insert (id, pool, kind, selector, wanted, arguments, actor, deadline_at, created_at) on operations to ${name}`
     await tx`grant update (cancelled_at) on operations to ${name}`
     for (const callable of [

@@ -6,6 +6,13 @@ create or replace function lock_line(line_pool text) returns void language sql a
   select pg_advisory_xact_lock(hashtextextended('clawpool line ' || line_pool, 0))
 $$;
 
+-- The last line of a claim's history.
+create or replace function claim_ended(c claims, its_actor text) returns void language sql volatile as $$
+  select record_event(c.pool, case when c.phase in ('Failed', 'Expired') then 'Warning' else 'Normal' end, 'ClaimEnded',
+    c.phase || case when c.reason is null or c.reason = c.phase then '' else ' (' || c.reason || ')' end || coalesce(': ' || c.message, ''),
+    its_actor, null, c.id, c.instance_id)
+$$;
+
 -- First of the shelf: newest revision, then longest ready. Null: none that nobody else is taking.
 -- `for no key update`: `for update` would also skip rows that a foreign key of a row being written holds.
 create or replace function pick_instance(shelf_pool text) returns text language sql volatile as $$
@@ -30,6 +37,7 @@ begin
     exit when picked is null;
     update claims set phase = 'Bound', instance_id = picked, bound_at = coalesce(bound_at, pool_now()) where id = waiting;
     update instances set claim_id = waiting, claimed_at = pool_now() where id = picked;
+    perform record_event(line_pool, 'Normal', 'ClaimBound', 'Its turn has come: an instance is held for it.', 'pool', null, waiting, picked);
     served := served + 1;
   end loop;
   return served;
@@ -136,6 +144,9 @@ begin
     -- The binding changes the instance's own row: a rival that saw it free is checked again and finds it taken.
     update instances set claim_id = its_id, claimed_at = pool_now() where id = picked;
   end if;
+  perform record_event(its_pool, 'Normal', case when picked is null then 'ClaimWaiting' else 'ClaimBound' end,
+    case when picked is null then 'It waits for an instance.' else 'An instance is held for it.' end,
+    request ->> 'actor', null, its_id, picked);
   return jsonb_build_object('outcome', case when picked is null then 'Waiting' else 'Bound' end,
     'claimId', its_id, 'instanceId', picked);
 end $$;
@@ -146,12 +157,14 @@ create or replace function end_unbegun_claims(lease_pool text, lease_epoch bigin
 language plpgsql volatile as $$
 declare
   c claims;
-  ended int := 0;
 begin
   perform 1 from leases where pool = lease_pool and epoch = lease_epoch for key share;
   if not found then return; end if;
+  -- Served here too: a row that was locked for a moment when its claim came is free by now, and nobody else looks.
   if not exists (select from claims where pool = lease_pool and phase in ('Waiting', 'Bound')
-                    and (cancelled_at is not null or deadline_at <= pool_now() or released_at is not null)) then
+                    and (cancelled_at is not null or deadline_at <= pool_now() or released_at is not null))
+     and not (exists (select from claims where pool = lease_pool and phase = 'Waiting')
+              and exists (select from instances where pool = lease_pool and shelf)) then
     return;
   end if;
   perform lock_line(lease_pool);
@@ -171,9 +184,9 @@ begin
                      else 'No instance could be delivered before the deadline. Claim again, or raise minIdle.' end,
       ended_at = pool_now()
      where id = c.id returning * into c;
-    ended := ended + 1;
+    perform claim_ended(c, 'controller');
     perform tell(jsonb_build_object('kind', 'done', 'pool', c.pool, 'ids', jsonb_build_array(c.id)));
     return next c;
   end loop;
-  if ended > 0 then perform serve_line(lease_pool); end if;
+  perform serve_line(lease_pool);
 end $$;

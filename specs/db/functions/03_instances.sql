@@ -26,6 +26,9 @@ begin
   if serves then perform lock_line(lease_pool); end if;
   if claim is not null then
     select * into c from claims where id = claim ->> 'id' for no key update;
+    if claim ->> 'phase' = 'Expired' and c.phase = 'Ready' and (c.expires_at is null or c.expires_at > pool_now()) then
+      return; -- renewed since it was read: the row has the last word
+    end if;
   end if;
   select * into i from instances where id = its_id for no key update;
   if not found then return; end if;
@@ -60,6 +63,9 @@ begin
       expires_at = case when d.phase = 'Ready' and c.ready_at is null and c.ttl_seconds is not null
                         then pool_now() + make_interval(secs => c.ttl_seconds) else d.expires_at end
      where id = c.id returning * into d;
+    if d.ended_at is not null then
+      perform claim_ended(d, its_actor);
+    end if;
     if d.phase in ('Ready', 'AwaitingAcceptance', 'Released', 'Failed', 'Cancelled', 'Expired') then
       perform tell(jsonb_build_object('kind', 'done', 'pool', d.pool, 'ids', jsonb_build_array(d.id)));
     end if;
@@ -92,7 +98,8 @@ begin
   if not found then return null; end if;
   update claims set phase = 'Delivering', attempts = attempts + 1 where id = c.id returning * into c;
   return jsonb_build_object('instance', to_jsonb(i), 'claim', to_jsonb(c),
-    'gatewayKey', (select gateway_key from instance_secrets where instance_id = its_id));
+    'gatewayKey', (select gateway_key from instance_secrets where instance_id = its_id),
+    'template', (select template from pool_revisions where pool = i.pool and number = i.revision));
 end $$;
 
 -- Rows for new members. `expected_plan` is the version the plan was made from: a plan of old news inserts nothing.
@@ -126,6 +133,7 @@ create or replace function remove_instance(lease_pool text, lease_epoch bigint, 
 ) returns boolean language plpgsql volatile as $$
 declare
   its_claim text;
+  gone claims;
 begin
   perform 1 from leases where pool = lease_pool and epoch = lease_epoch for key share;
   if not found then return false; end if;
@@ -137,7 +145,10 @@ begin
   if not found then return false; end if;
   if its_claim is not null then
     update claims set phase = 'Failed', reason = claim_reason, message = claim_message, ended_at = pool_now()
-     where id = its_claim and ended_at is null;
+     where id = its_claim and ended_at is null returning * into gone;
+    if found then
+      perform claim_ended(gone, its_actor);
+    end if;
     perform tell(jsonb_build_object('kind', 'done', 'pool', lease_pool, 'ids', jsonb_build_array(its_claim)));
   end if;
   perform record_event(lease_pool, e ->> 'type', e ->> 'reason', e ->> 'message', its_actor, null, its_claim, its_id)
