@@ -77,8 +77,11 @@ async function leadFor(
   }
   const end = () => over.abort(new Error('the lead ended'))
   signal.addEventListener('abort', end, { once: true })
+  if (signal.aborted) end() // while the lease was being taken: no event tells of it any more
   // Whatever ends the acting ends the lead: nobody holds a lease that nothing is done with.
-  const acting = options.onLead(lead).catch(options.onError).finally(end)
+  const acting = over.signal.aborted
+    ? Promise.resolve()
+    : options.onLead(lead).catch(options.onError).finally(end)
 
   while (!over.signal.aborted) {
     await sleep(clock, RENEW_MS, over.signal).catch(() => {})

@@ -93,6 +93,13 @@ describe('the lease of a pool', () => {
     await second.stop()
   })
 
+  it('is released at once, and nothing is begun, when the end comes while it is being taken', async () => {
+    const first = contender('first')
+    await first.stop() // its first statement is on its way
+    expect(first.leads).toHaveLength(0)
+    expect((await row())?.live ?? false).toBe(false)
+  })
+
   it('names, when it is released, until when calls are under way, and the next leader is told', async () => {
     const first = contender('first')
     await until(() => first.leads.length === 1, { what: 'the first leads' })
