@@ -1,17 +1,22 @@
 /**
  * Leadership of one pool: a row with an epoch. What it is good for: a decision is fenced by the epoch in the same
  * statement, and a call is begun only while the lease, counted from the moment its last renewal was *sent*, has margin.
+ *
+ * No statement here is waited for without limit, and each may take effect late, which hurts nobody: a late renewal or taking
+ * makes the lease longer than its holder believes, and one that was released is renewed by nobody.
  */
 import { type Clock, sleep } from '../specs/clock.ts'
 import type { Sql } from '../specs/db/connect.ts'
 import { LEASE_SECONDS, releaseLease, renewLease, takeLease } from '../specs/db/leases.ts'
 import type { Fence } from '../specs/db/pools.ts'
+import { limited } from './limited.ts'
 
 export const RENEW_MS = 3_000
 /** No new call in the last 2 s that we count: it must have left before anybody else can lead. */
 export const MARGIN_MS = 2_000
 /** How often a stand-by looks. */
 export const STAND_BY_MS = 1_000
+const LEASE_MS = LEASE_SECONDS * 1_000
 
 export interface Lead {
   fence: Fence
@@ -33,6 +38,8 @@ export interface LeaseOptions {
   /** Called with each lead; resolves when it has stopped acting for it. */
   onLead(lead: Lead): Promise<void>
   onError(error: unknown): void
+  /** Calls `wake` when a lease of this pool may have been released: a stand-by looks at once. Returns its end. */
+  onRelease(wake: () => void): () => void
 }
 
 /** Stands by, leads, stands by again, until `signal` aborts. Then it ends the lead and releases the lease. */
@@ -40,13 +47,26 @@ export async function holdLease(options: LeaseOptions, signal: AbortSignal): Pro
   const { sql, clock, pool, holder } = options
   while (!signal.aborted) {
     const sentAt = clock.monotonic()
-    const taken = await takeLease(sql, pool, holder).catch((error: unknown) => {
-      options.onError(error)
-      return null
-    })
-    if (taken) await leadFor(options, taken.epoch, sentAt, taken.drainUntil, signal)
-    await sleep(clock, STAND_BY_MS, signal).catch(() => {})
+    const taken = await limited(clock, 'take the lease', takeLease(sql, pool, holder)).catch(
+      (error: unknown) => {
+        options.onError(error)
+        return null
+      },
+    )
+    if (taken) {
+      await leadFor(options, taken.epoch, sentAt, taken.drainUntil, signal)
+      // Our own release is no news to us: what ended this lead would end the next one too.
+      await sleep(clock, STAND_BY_MS, signal).catch(() => {})
+    } else await standBy(options, signal)
   }
+}
+
+/** Until the next look: a while, or less when somebody releases the lease meanwhile. */
+async function standBy({ clock, onRelease }: LeaseOptions, signal: AbortSignal): Promise<void> {
+  const news = new AbortController()
+  const end = onRelease(() => news.abort())
+  await sleep(clock, STAND_BY_MS, AbortSignal.any([signal, news.signal])).catch(() => {})
+  end()
 }
 
 async function leadFor(
@@ -57,17 +77,24 @@ async function leadFor(
   signal: AbortSignal,
 ): Promise<void> {
   const { sql, clock, pool } = options
-  let goodAt = takenAt
   const over = new AbortController()
+  const end = () => over.abort(new Error('the lead ended'))
+  let goodAt = takenAt
+  let cancelEnd = () => {}
+  /** The end has a timer of its own: no statement that is waited for can put it off. */
+  function renewedAt(at: number) {
+    goodAt = at
+    cancelEnd()
+    cancelEnd = clock.after(at + LEASE_MS - clock.monotonic(), end)
+  }
+  renewedAt(takenAt)
   const calls = new Map<number, number>()
   let nextCall = 0
   const lead: Lead = {
     fence: { pool, epoch },
     signal: over.signal,
     mayCall: () =>
-      !over.signal.aborted &&
-      !signal.aborted &&
-      clock.monotonic() - goodAt < LEASE_SECONDS * 1000 - MARGIN_MS,
+      !over.signal.aborted && !signal.aborted && clock.monotonic() - goodAt < LEASE_MS - MARGIN_MS,
     foreignUntil: drainUntil?.getTime() ?? null,
     underway(until) {
       const id = nextCall++
@@ -75,7 +102,6 @@ async function leadFor(
       return () => calls.delete(id)
     },
   }
-  const end = () => over.abort(new Error('the lead ended'))
   signal.addEventListener('abort', end, { once: true })
   if (signal.aborted) end() // while the lease was being taken: no event tells of it any more
   // Whatever ends the acting ends the lead: nobody holds a lease that nothing is done with.
@@ -87,16 +113,21 @@ async function leadFor(
     await sleep(clock, RENEW_MS, over.signal).catch(() => {})
     if (over.signal.aborted) break
     const sentAt = clock.monotonic()
-    const renewed = await renewLease(sql, pool, epoch).catch((error: unknown) => {
-      options.onError(error)
-      return null // not an answer: the lease may still be ours, until its own end
-    })
-    if (renewed) goodAt = sentAt
-    else if (renewed === false || clock.monotonic() - goodAt >= LEASE_SECONDS * 1000) end()
+    const renewed = await limited(clock, 'renew the lease', renewLease(sql, pool, epoch), over.signal).catch(
+      (error: unknown) => {
+        if (!over.signal.aborted) options.onError(error)
+        return null // not an answer: the lease may still be ours, until its own end
+      },
+    )
+    if (renewed) renewedAt(sentAt)
+    else if (renewed === false) end()
   }
+  cancelEnd()
   // Named before the last outcomes are written: the next leader may lead at once, and lets these attempts be until then.
-  const until = calls.size > 0 ? new Date(Math.max(...calls.values())) : null
-  await releaseLease(sql, pool, epoch, until).catch(options.onError)
+  await release(options, epoch, calls.size > 0 ? new Date(Math.max(...calls.values())) : null)
   await acting
   signal.removeEventListener('abort', end)
 }
+
+const release = ({ sql, clock, pool, onError }: LeaseOptions, epoch: number, until: Date | null) =>
+  limited(clock, 'release the lease', releaseLease(sql, pool, epoch, until)).catch(onError)

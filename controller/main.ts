@@ -2,6 +2,7 @@
 import { sleep } from '../specs/clock.ts'
 import { listPoolNames } from '../specs/db/pools.ts'
 import { holdLease } from './lease.ts'
+import { limited } from './limited.ts'
 import { type ControllerDeps, messageOf, runPool } from './pool-runner.ts'
 
 /** ms. How soon a pool that was made elsewhere finds its controller, should its news be lost. */
@@ -29,10 +30,12 @@ export function startController(deps: ControllerDeps): RunningController {
 
   async function watchPools(): Promise<void> {
     while (!stop.signal.aborted) {
-      const names = await listPoolNames(deps.sql).catch((error: unknown) => {
-        deps.log.warn({ error: messageOf(error) }, 'the pools cannot be read')
-        return []
-      })
+      const names = await limited(deps.clock, 'list the pools', listPoolNames(deps.sql)).catch(
+        (error: unknown) => {
+          deps.log.warn({ error: messageOf(error) }, 'the pools cannot be read')
+          return []
+        },
+      )
       for (const pool of names) {
         if (running.has(pool) || stop.signal.aborted) continue
         const held = holdLease(
@@ -43,6 +46,7 @@ export function startController(deps: ControllerDeps): RunningController {
             holder,
             onLead: (lead) => runPool(deps, lead),
             onError: complain(pool),
+            onRelease: (wake) => deps.news.on('lease', (told) => told.pool === pool && wake()),
           },
           stop.signal,
         )

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { holdLease, type Lead, MARGIN_MS, RENEW_MS, STAND_BY_MS } from '../../controller/lease.ts'
+import { STATEMENT_MS } from '../../controller/limited.ts'
+import { systemClock } from '../../specs/clock.ts'
 import type { Sql } from '../../specs/db/connect.ts'
-import { LEASE_SECONDS, takeLease } from '../../specs/db/leases.ts'
+import { LEASE_SECONDS, releaseLease, takeLease } from '../../specs/db/leases.ts'
+import { createNewsHub } from '../../specs/db/news-hub.ts'
 import { ensurePool } from '../../specs/db/pools.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { SPEC } from '../support/builders.ts'
@@ -38,7 +41,11 @@ const row = async () => {
 }
 
 /** A controller that does nothing but lead. */
-function contender(holder: string, on: Sql = sql) {
+function contender(
+  holder: string,
+  on: Sql = sql,
+  onRelease: (wake: () => void) => () => void = () => () => {},
+) {
   const clock = virtualClock()
   const stop = new AbortController()
   const leads: Lead[] = []
@@ -58,6 +65,7 @@ function contender(holder: string, on: Sql = sql) {
         })
       },
       onError: (error) => errors.push(error),
+      onRelease,
     },
     stop.signal,
   )
@@ -165,5 +173,114 @@ describe('the lease of a pool', () => {
     one.endActing()
     await until(async () => (await row())?.live === false, { what: 'the release' })
     await one.stop()
+  })
+
+  describe('on a connection that swallows everything', () => {
+    /** Statements are sent and never answered, once it is silent. */
+    function swallowing() {
+      const line = { silent: false }
+      const through = ((...given: Parameters<Sql>) =>
+        line.silent ? new Promise(() => {}) : sql(...given)) as unknown as Sql
+      return { line, through }
+    }
+
+    it('ends by itself ten seconds after its last renewal was sent, and not when an answer comes', async () => {
+      const { line, through } = swallowing()
+      const one = contender('one', through)
+      await until(() => one.leads.length === 1, { what: 'it leads' })
+      line.silent = true
+      await one.clock.advance(LEASE_SECONDS * 1000 - 1)
+      expect(one.leads[0]?.signal.aborted).toBe(false)
+      expect(String(one.errors[0])).toContain('renew the lease')
+      await one.clock.advance(1)
+      expect(one.leads[0]?.signal.aborted).toBe(true)
+      line.silent = false
+      const stopped = one.stop()
+      await one.clock.advance(STATEMENT_MS)
+      await stopped
+    })
+
+    it('a stop waits for one statement at most', async () => {
+      const { line, through } = swallowing()
+      const one = contender('one', through)
+      await until(() => one.leads.length === 1, { what: 'it leads' })
+      line.silent = true
+      await one.clock.advance(RENEW_MS)
+      let stopped = false
+      const stopping = one.stop().then(() => {
+        stopped = true
+      })
+      await one.clock.advance(STATEMENT_MS - 1)
+      expect(stopped).toBe(false)
+      await one.clock.advance(1)
+      expect(stopped).toBe(true)
+      await stopping
+    })
+
+    it('a stand-by goes on looking', async () => {
+      const { line, through } = swallowing()
+      line.silent = true
+      const one = contender('one', through)
+      await one.clock.advance(STATEMENT_MS)
+      expect(String(one.errors[0])).toContain('take the lease')
+      line.silent = false
+      await one.clock.advance(STAND_BY_MS)
+      await until(() => one.leads.length === 1, { what: 'it leads' })
+      await one.stop()
+    })
+  })
+
+  it('is taken at the news of its release, without waiting for the next look', async () => {
+    const news = createNewsHub({
+      sql,
+      connect: (hooks) => database.connect({ max: 1, ...hooks }),
+      clock: systemClock,
+      random: systemRandom,
+    })
+    try {
+      await until(() => news.listening(), { what: 'the echo' })
+      const first = contender('first')
+      await until(() => first.leads.length === 1, { what: 'the first leads' })
+      const second = contender('second', sql, (wake) =>
+        news.on('lease', (told) => told.pool === pool && wake()),
+      )
+      await second.clock.advance(STAND_BY_MS - 1)
+      await first.stop()
+      await until(() => second.leads.length === 1, {
+        what: 'the second leads, though no time has passed for it',
+      })
+      await second.stop()
+    } finally {
+      await news.close()
+    }
+  })
+
+  it('tells nobody of calls that a leader before the last one named', async () => {
+    const first = await takeLease(sql, pool, 'first')
+    const at = new Date('2026-01-01T00:05:00Z')
+    await releaseLease(sql, pool, first?.epoch ?? 0, at)
+    expect(await takeLease(sql, pool, 'second')).toEqual({ epoch: 2, drainUntil: at })
+    await passInDatabase(LEASE_SECONDS * 1000 + 1) // it crashed, and said nothing
+    expect(await takeLease(sql, pool, 'third')).toEqual({ epoch: 3, drainUntil: null })
+  })
+
+  it('is not locked by a look of a stand-by, and a look does not wait for a write under way', async () => {
+    const held = await takeLease(sql, pool, 'leader')
+    await sql.begin(async (tx) => {
+      await tx`select 1 from leases where pool = ${pool} and epoch = ${held?.epoch ?? 0} for key share`
+      const looks = sql.begin(async (other) => {
+        await other`set local lock_timeout = '1s'`
+        return other`select * from take_lease(${pool}, 'stand-by', ${LEASE_SECONDS})`
+      })
+      expect(await looks).toHaveLength(0)
+    })
+  })
+
+  it('is taken by one of many who find it expired at once', async () => {
+    const rivals = Array.from({ length: 4 }, (_, n) => takeLease(sql, pool, `rival ${n}`))
+    expect((await Promise.all(rivals)).filter(Boolean)).toEqual([{ epoch: 1, drainUntil: null }])
+    await passInDatabase(LEASE_SECONDS * 1000 + 1)
+    const again = Array.from({ length: 4 }, (_, n) => takeLease(sql, pool, `rival ${n}`))
+    expect((await Promise.all(again)).filter(Boolean)).toEqual([{ epoch: 2, drainUntil: null }])
   })
 })
