@@ -18,6 +18,11 @@ export const MARGIN_MS = 2_000
 export const STAND_BY_MS = 1_000
 const LEASE_MS = LEASE_SECONDS * 1_000
 
+/** A call whose outcome would reach nobody is not begun. */
+export class LeaseEnding extends Error {
+  override readonly name = 'LeaseEnding'
+}
+
 export interface Lead {
   fence: Fence
   /** Aborts when the lease is lost or given up. */

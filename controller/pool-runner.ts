@@ -8,6 +8,7 @@ import type { ConditionNow } from '../specs/condition.ts'
 import { forgetClaimKeys } from '../specs/db/claims.ts'
 import type { Sql } from '../specs/db/connect.ts'
 import { keepEventPartitions } from '../specs/db/events.ts'
+import { createEventBell } from '../specs/db/gather.ts'
 import { dueInstances } from '../specs/db/instances.ts'
 import type { NewsHub } from '../specs/db/news-hub.ts'
 import { getPool } from '../specs/db/pools.ts'
@@ -29,6 +30,7 @@ import { poolReconciler } from './pool/reconciler.ts'
 import { heartbeat } from './probes.ts'
 import type { Result } from './reconcile.ts'
 import type { SpritesClient } from './sprites/client.ts'
+import { fencedSprites } from './sprites/fenced.ts'
 import { createWorkQueue, type WorkQueue } from './workqueue.ts'
 
 export interface ControllerDeps {
@@ -64,6 +66,8 @@ const POLL_MS = 2_000
 /** ms. A newer list than this is new enough for whoever asks. */
 const LIST_PAUSE_MS = 1_000
 const HOUSEKEEPING_MS = 3_600_000
+/** Gateways that may fail at one time and still each be a fault of its own. */
+const FEW_ILL = 3
 /** s. A retry by its Idempotency-Key comes within a day. */
 const CLAIM_KEY_SECONDS = 86_400
 /** s. Until a spec was read that says otherwise. */
@@ -80,6 +84,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
 
   let row = await getPool(sql, pool)
   let facts = factsOf(row, row.spec ?? row.status.lastGoodSpec)
+  const ring = createEventBell({ sql, clock })
   const look = (id: string) => queue.nudge(`instance/${id}`, 'healing')
   const plan = () => queue.nudge('plan', 'planning')
 
@@ -97,7 +102,15 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     look,
     changed: plan,
   })
-  const conditions = (): ConditionNow[] => [...orphans.conditions(), ...processConditions(deps)]
+  /** ms since the epoch: creates are held back until then. */
+  let limitedUntil = 0
+  let massIll = false
+  const sprites = fencedSprites(deps.sprites, lead)
+  const conditions = (): ConditionNow[] => [
+    ...orphans.conditions(),
+    limitCondition(clock.now() < limitedUntil),
+    ...processConditions(deps),
+  ]
   const setFacts = (next: Pool, spec: PoolSpec) => {
     row = next
     facts = factsOf(next, spec)
@@ -112,13 +125,23 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     sql,
     clock,
     random,
-    sprites: deps.sprites,
+    sprites,
     gateway: deps.gateway,
     files: deps.files,
     lead,
     listing,
     pool: async () => facts ?? Promise.reject(new Error(`pool ${pool}: no valid spec yet`)),
-    moved: plan,
+    moved: () => {
+      plan()
+      ring(pool)
+    },
+    claimsDue: () => queue.nudge('claims', 'planning'),
+    limited(ms) {
+      limitedUntil = Math.max(limitedUntil, clock.now() + ms)
+      plan()
+      queue.nudgeAfter('plan', 'planning', ms + LIST_PAUSE_MS) // the condition ends with the limit
+    },
+    massIll: () => massIll,
     anthropicApiKey: config.anthropicApiKey,
     account: config.account,
   }
@@ -156,7 +179,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       pool,
       unseenSeconds: () => facts?.spec.claim.unseenSeconds ?? UNSEEN_SECONDS,
       look: (id) => queue.nudge(`instance/${id}`, 'urgent'),
-      plan,
+      plan: instanceDeps.moved,
     }),
     operations: operationsReconciler({
       sql,
@@ -171,6 +194,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
         queue.nudge('sweep', 'planning')
         plan()
       },
+      look,
       lookAtAll,
     }),
     listing: orphans.reconcile,
@@ -268,6 +292,9 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
         paused: facts?.spec.paused.heal ?? false,
       }),
       look,
+      swept(asked, ill) {
+        massIll = ill > Math.max(FEW_ILL, asked / 2)
+      },
       onError: (error) => log.warn({ pool, error: messageOf(error) }, 'a heartbeat failed'),
     },
     lead.signal,
@@ -299,6 +326,18 @@ const factsOf = (pool: Pool, spec: PoolSpec | null): PoolFacts | null =>
   spec && { name: pool.name, uid: pool.uid, revision: pool.revision, spec }
 
 export const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+
+function limitCondition(limited: boolean): ConditionNow {
+  return limited
+    ? {
+        type: 'CreationLimited',
+        status: 'True',
+        reason: 'RateLimited',
+        message:
+          'Creates wait: limits.createsPerMinute or the provider allows no more now. It goes on by itself.',
+      }
+    : { type: 'CreationLimited', status: 'False', reason: 'Free', message: 'Creates are not held back.' }
+}
 
 function processConditions({ news, config }: ControllerDeps): ConditionNow[] {
   return [

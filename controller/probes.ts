@@ -18,6 +18,8 @@ export interface HeartbeatDeps {
   /** The spec's, read again for each sweep. */
   every(): { intervalMs: number; strikes: number; paused: boolean }
   look(instanceId: string): void
+  /** How many were asked, and how many of them did not answer as they should. */
+  swept?(asked: number, ill: number): void
   onError(error: unknown): void
 }
 
@@ -45,6 +47,7 @@ export async function sweep(deps: HeartbeatDeps, signal: AbortSignal): Promise<v
   const results = await Promise.all(targets.map((target) => slots.add(() => probe(deps, target, signal))))
   if (signal.aborted) return
   const seen = results.filter((result): result is ProbeResult => result !== undefined)
+  deps.swept?.(seen.length, seen.filter(({ ok }) => !ok).length)
   for (let from = 0; from < seen.length; from += BATCH) {
     const batch = seen.slice(from, from + BATCH)
     for (const id of await writeProbes(deps.sql, batch, deps.every().strikes)) deps.look(id)
@@ -77,7 +80,7 @@ function judge(
   target: Pick<ProbeTarget, 'bound' | 'conversationId'>,
 ): { ok: boolean; verdict: string } {
   if (state.kind === 'unauthorized') return { ok: false, verdict: 'unauthorized' }
-  if (state.kind === 'down') return { ok: false, verdict: `down: ${state.why}`.slice(0, 200) }
+  if (state.kind === 'down') return { ok: false, verdict: `down: ${state.why}`.slice(0, 200).toWellFormed() }
   if (!target.bound)
     return state.conversationId === null ? { ok: true, verdict: 'ready' } : { ok: false, verdict: 'bound' }
   if (state.conversationId !== target.conversationId) return { ok: false, verdict: 'another conversation' }

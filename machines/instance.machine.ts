@@ -91,7 +91,11 @@ export const EFFECTS = [
 export type Effect = (typeof EFFECTS)[number]
 
 type At = { context: Context; event: Observed }
-const overdue = ({ context, event }: At) => context.deadline !== null && event.now >= context.deadline
+/** Time in which the provider answered nobody is not counted: what it held back gets a while of its own afterwards. */
+const overdue = ({ context, event }: At) =>
+  context.deadline !== null && event.now >= Math.max(context.deadline, event.excusedUntil)
+/** Another machine under our name is as absent: its disk is not ours. One odd answer is neither. */
+const isAway = ({ event }: At) => event.sprite === 'missing' || event.sprite === 'foreign'
 const waited = (since: number | null, now: number, ms: number) => since !== null && now - since >= ms
 
 function absentAfterMs(context: Context, claimed: boolean): number {
@@ -104,12 +108,10 @@ const life = setup({
   types: { context: {} as Context, events: {} as Observed },
   guards: {
     unwanted: ({ event }) => !event.wanted,
-    foreign: ({ event }) => event.sprite === 'foreign',
     absent: ({ context, event }) =>
-      event.sprite === 'missing' &&
-      event.listLacks &&
+      ((event.sprite === 'missing' && event.listLacks) || event.sprite === 'foreign') &&
       waited(context.missingAt, event.now, absentAfterMs(context, event.claim !== 'none')),
-    newlyMissing: ({ context, event }) => event.sprite === 'missing' && context.missingAt === null,
+    newlyMissing: (at) => isAway(at) && at.context.missingAt === null,
     backAgain: ({ context, event }) => event.sprite === 'present' && context.missingAt !== null,
     missing: ({ context }) => context.missingAt !== null,
     overdue,
@@ -167,7 +169,6 @@ const destroyed = {
 
 /** What holds in every state that has a Sprite: it is gone, it is unwanted, it is missed. */
 const anywhere = [
-  { guard: 'foreign' as const, target: 'gone' },
   { guard: 'absent' as const, target: 'gone' },
   {
     guard: 'unwanted' as const,
@@ -178,8 +179,26 @@ const anywhere = [
   { guard: 'backAgain' as const, actions: 'foundAgain' as const },
 ]
 
-/** Off the shelf and nothing to ask while its Sprite is missing: only time and the list can say more. */
-const untilFound = { guard: 'missing' as const }
+/**
+ * Off the shelf and nothing to ask while its Sprite is missing: only the list, or the state's own deadline, can say more.
+ * (A GET may say 404 for ever of what the list still shows.)
+ */
+const untilFound = [
+  {
+    guard: (at: At) => at.context.missingAt !== null && overdue(at) && isBuild(at),
+    target: 'deleting',
+    actions: [give('NotFound'), 'buildFailed' as const],
+  },
+  {
+    guard: (at: At) => at.context.missingAt !== null && overdue(at),
+    target: 'deleting',
+    actions: give('NotFound'),
+  },
+  { guard: 'missing' as const },
+]
+
+/** Not restored, and nobody's yet: what fails here is the build. */
+const isBuild = ({ context }: At) => !context.restored && context.from === null
 
 /** The end of a build that came to nothing: the Sprite goes, the breaker hears of it. */
 const giveUp = (reason: string, guard: (at: At) => boolean) => ({
@@ -251,8 +270,21 @@ export const instanceMachine = life.createMachine({
     pending: {
       on: {
         observed: [
-          { guard: 'foreign', target: 'gone' },
+          {
+            guard: ({ context, event }) =>
+              event.sprite === 'foreign' && waited(context.missingAt, event.now, limits.ABSENT_AFTER_MS),
+            target: 'gone',
+          },
           { guard: 'unwanted', target: 'deleting', actions: give('Unwanted') },
+          {
+            guard: ({ context, event }) => event.sprite === 'foreign' && context.missingAt === null,
+            actions: 'missed',
+          },
+          {
+            guard: ({ context, event }) =>
+              (event.sprite === 'missing' || event.sprite === 'present') && context.missingAt !== null,
+            actions: 'foundAgain', // the name is free, or ours: what was seen before was one odd answer
+          },
           {
             guard: ({ event }) => event.sprite === 'present',
             target: 'installing',
@@ -275,7 +307,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.setup === 'done',
             target: 'configuring',
@@ -305,7 +337,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.files === 'written',
             target: 'starting',
@@ -322,7 +354,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.gateway === 'ready',
             target: 'proving',
@@ -339,7 +371,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ context, event }) =>
               event.disk === 'clean' &&
@@ -381,7 +413,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.sealed === 'sealed',
             target: 'checkpointing',
@@ -397,7 +429,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.checkpoint === 'made',
             target: 'arming',
@@ -414,7 +446,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) =>
               event.files === 'written' && event.gateway === 'ready' && event.disk === 'clean',
@@ -440,7 +472,6 @@ export const instanceMachine = life.createMachine({
     idle: {
       on: {
         observed: [
-          { guard: 'foreign', target: 'gone' },
           { guard: 'absent', target: 'gone' },
           {
             guard: ({ event }) => !event.wanted,
@@ -449,8 +480,7 @@ export const instanceMachine = life.createMachine({
           },
           // Bound, but not begun: the claim goes on to another one, this one was not touched.
           {
-            guard: ({ context, event }) =>
-              event.claim !== 'none' && (event.sprite === 'missing' || context.missingAt !== null),
+            guard: (at) => at.event.claim !== 'none' && (isAway(at) || at.context.missingAt !== null),
             actions: [
               life.assign({ missingAt: ({ context, event }) => context.missingAt ?? event.now }),
               'claimBackToLine',
@@ -458,7 +488,7 @@ export const instanceMachine = life.createMachine({
           },
           { guard: 'newlyMissing', actions: 'missed' },
           { guard: 'backAgain', actions: 'foundAgain' },
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.claim === 'live',
             target: 'delivering',
@@ -567,7 +597,7 @@ export const instanceMachine = life.createMachine({
           ...anywhere,
           ...retire(claimOver, 'claimEnded'),
           ...retire(({ event }) => event.recycle, 'claimEnded'),
-          untilFound,
+          ...untilFound,
           {
             guard: ({ event }) => event.health === 'unhealthy',
             target: 'recovering',
@@ -583,7 +613,7 @@ export const instanceMachine = life.createMachine({
       on: {
         observed: [
           ...anywhere,
-          untilFound,
+          ...untilFound.slice(1), // no build: somebody used it
           {
             guard: ({ event }) => event.mark === 'marked',
             target: 'restoring',
@@ -632,7 +662,7 @@ export const instanceMachine = life.createMachine({
           ...retire((at) => at.context.from === 'claimed' && at.event.recycle, 'claimEnded'),
           ...retire((at) => at.event.recycle),
           ...retire((at) => at.context.from === 'idle' && at.event.gateway === 'bound'),
-          untilFound, // on the shelf again only with its Sprite
+          ...untilFound, // on the shelf again only with its Sprite
           {
             guard: ({ context, event }) => event.health === 'healthy' && context.from === 'claimed',
             target: 'claimed',
@@ -655,6 +685,7 @@ export const instanceMachine = life.createMachine({
             (at) =>
               at.context.from === 'idle' &&
               at.event.health === 'unhealthy' &&
+              !at.event.massIll &&
               (overdue(at) || waited(at.context.rungAt, at.event.now, limits.REPAIR_GRACE_MS)),
           ),
           {
@@ -670,7 +701,7 @@ export const instanceMachine = life.createMachine({
     quarantined: {
       on: {
         observed: [
-          ...anywhere.slice(0, 2),
+          { guard: 'absent', target: 'gone' },
           { guard: 'unwanted', target: 'deleting', actions: give('Unwanted') },
           { guard: 'newlyMissing', actions: 'missed' },
           { guard: 'backAgain', actions: 'foundAgain' },
@@ -682,7 +713,6 @@ export const instanceMachine = life.createMachine({
     deleting: {
       on: {
         observed: [
-          { guard: 'foreign', target: 'gone' },
           { guard: 'absent', target: 'gone' },
           { guard: 'newlyMissing', actions: 'missed' },
           { guard: 'backAgain', actions: 'foundAgain' },

@@ -43,3 +43,6 @@ export const ABSENT_CLAIMED_AFTER_MS = 300_000
 export const ABSENT_UNSEEN_AFTER_MS = 125_000
 /** After a delete of ours that the provider acknowledged. */
 export const ABSENT_DELETED_AFTER_MS = 2_000
+
+/** After the provider answered nobody, until a deadline acts again. */
+export const EXCUSE_MS = 300_000

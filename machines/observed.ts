@@ -24,6 +24,11 @@ export interface Observed {
   /** The claim came with a link: it joins a conversation instead of making one. */
   joins: boolean
 
+  /** ms since the epoch: no deadline acts before it, the provider was in trouble; 0: it was not. */
+  excusedUntil: number
+  /** Most of the pool's gateways do not answer: that is no fault of each of them, and nobody is restored for it. */
+  massIll: boolean
+
   // ── the once-call in the row ──
   /**
    * `mine`: begun by this very run. `unknown`: by another, or its answer was lost. `overdue`: unknown, and past its time.
@@ -71,6 +76,8 @@ export const NOTHING_SEEN: Omit<Observed, 'now'> = {
   joinAttempts: 3,
   claim: 'none',
   joins: false,
+  excusedUntil: 0,
+  massIll: false,
   attempt: 'none',
   outcome: 'none',
   sprite: 'unknown',

@@ -8,6 +8,8 @@ export interface Group {
   wanted: 'present' | 'absent'
   /** Idle, unbound, wanted and not missing: what a claim can take. */
   shelf: boolean
+  /** Its Sprite was not found when last looked for: on its way nowhere. */
+  missing?: boolean
   count: number
 }
 
@@ -16,8 +18,8 @@ export interface PlanInput {
   groups: readonly Group[]
   /** Claims in the line. */
   waiting: number
-  /** Sprites of ours without a row: they are paid for, so they count. */
-  orphans: number
+  /** Sprites of ours without a row: they are paid for, so they count. null: not known yet, and nothing is created. */
+  orphans: number | null
   breaker: Breaker
 }
 
@@ -34,7 +36,8 @@ export interface Plan {
  * What a pool needs now. Supply is what a claim can take plus all that is on its way there; each waiting claim adds one
  * to what is wanted. Everything alive counts against `maxTotal`, deleting ones until their absence is confirmed.
  */
-export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput): Plan {
+export function planPool({ spec, groups, waiting, orphans: known, breaker }: PlanInput): Plan {
+  const orphans = known ?? 0
   const count = (test: (group: Group) => boolean) =>
     groups.filter(test).reduce((sum, group) => sum + group.count, 0)
   const alive = count(() => true) + orphans
@@ -43,14 +46,15 @@ export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput)
   const shelf = count((group) => group.shelf)
   const building = count(({ status }) => status === 'provisioning')
   const coming = count(
-    ({ status, wanted }) => wanted === 'present' && (status === 'provisioning' || status === 'recycling'),
+    ({ status, wanted, missing }) =>
+      wanted === 'present' && !missing && (status === 'provisioning' || status === 'recycling'),
   )
 
   const target = spec.minIdle + waiting
   const deficit = Math.max(0, target - shelf - coming)
   const room = Math.max(0, spec.maxTotal - alive)
   const slots = Math.max(0, spec.limits.createConcurrency - building)
-  const held = spec.paused.create || breaker.state === 'open'
+  const held = spec.paused.create || breaker.state === 'open' || known === null
   const allowed = held ? 0 : breaker.state === 'half-open' ? (building === 0 ? 1 : 0) : deficit
   const create = Math.min(deficit, allowed, room, slots)
 
@@ -69,11 +73,13 @@ export function planPool({ spec, groups, waiting, orphans, breaker }: PlanInput)
     sentences.push(
       spec.paused.create
         ? `${deficit} wait: creation is paused`
-        : breaker.state !== 'closed'
-          ? `${deficit - create} wait: builds fail, the breaker is ${breaker.state}`
-          : full
-            ? `${deficit - create} stay unbuilt: maxTotal ${spec.maxTotal} is reached by ${alive} alive`
-            : `${deficit - create} wait for one of ${spec.limits.createConcurrency} places to build`,
+        : known === null
+          ? `${deficit} wait: the list of Sprites is read first`
+          : breaker.state !== 'closed'
+            ? `${deficit - create} wait: builds fail, the breaker is ${breaker.state}`
+            : full
+              ? `${deficit - create} stay unbuilt: maxTotal ${spec.maxTotal} is reached by ${alive} alive`
+              : `${deficit - create} wait for one of ${spec.limits.createConcurrency} places to build`,
     )
   if (surplus === 0 && shelf > target)
     sentences.push(

@@ -6,7 +6,9 @@ import type { Intent } from '../../machines/instance.machine.ts'
 import { CONVERSE_LIMIT_MS, JOIN_LIMIT_MS } from '../../machines/limits.ts'
 import { INVITE_DOMAINS } from '../../specs/claim.ts'
 import { blockCreates, takeCreateToken } from '../../specs/db/limits.ts'
+import { cut } from '../../specs/text.ts'
 import { GatewayBound, GatewayRejected, GatewayUnauthorized, GatewayUnknown } from '../gateway/errors.ts'
+import { LeaseEnding } from '../lease.ts'
 import {
   NothingToCheckpoint,
   SpriteExists,
@@ -15,18 +17,13 @@ import {
   SpritesRateLimited,
 } from '../sprites/errors.ts'
 import { placeFile } from './files.ts'
-import { configFiles } from './observe.ts'
+import { configFiles, WAKE_MS } from './observe.ts'
 import { checkpointComment, type InstanceDeps, ownerLabel, type Run, setupAttempt } from './run.ts'
 import { GATEWAY_PORT, SERVICE } from './sprite-files.ts'
 
 /** ms. Where the provider says 429 and not until when. */
 const RATE_LIMIT_PAUSE_MS = 15_000
 const EXEC_TIMEOUT_MS = 60_000
-
-/** A call whose outcome would reach nobody is not begun. */
-export class LeaseEnding extends Error {
-  override readonly name = 'LeaseEnding'
-}
 
 export async function act(intent: Intent, deps: InstanceDeps, run: Run): Promise<void> {
   if (!deps.lead.mayCall()) throw new LeaseEnding(`not begun: ${intent}`)
@@ -56,8 +53,8 @@ export async function act(intent: Intent, deps: InstanceDeps, run: Run): Promise
     case 'restartGateway':
       return restartGateway(deps, run)
     case 'deleteSprite':
-      await deps.sprites.remove(run.instance.spriteName, run.signal)
-      run.deleteAcknowledged = true
+      // "Absent" is no acknowledgement: in an incident providers say so of everything.
+      run.deleteAcknowledged = (await deps.sprites.remove(run.instance.spriteName, run.signal)) === 'deleted'
       return
     default: {
       const never: never = intent
@@ -69,7 +66,7 @@ export async function act(intent: Intent, deps: InstanceDeps, run: Run): Promise
 const place = (deps: InstanceDeps, run: Run, path: string, content: string, mode: string) =>
   placeFile(deps.sprites, deps.random, run.instance.spriteName, path, content, mode, run.signal)
 
-async function createSprite({ sql, sprites, account, lead }: InstanceDeps, run: Run): Promise<void> {
+async function createSprite({ sql, sprites, account, lead, limited }: InstanceDeps, run: Run): Promise<void> {
   const { instance, facts, signal } = run
   if (run.foundPrivate) {
     run.sprite = await sprites.makePublic(instance.spriteName, signal)
@@ -78,6 +75,7 @@ async function createSprite({ sql, sprites, account, lead }: InstanceDeps, run: 
   const wait = await takeCreateToken(sql, account, facts.spec.limits.createsPerMinute)
   if (wait > 0) {
     run.limitedMs = wait * 1000
+    limited(run.limitedMs)
     return
   }
   if (!lead.mayCall()) throw new LeaseEnding('not begun: createSprite')
@@ -92,14 +90,14 @@ async function createSprite({ sql, sprites, account, lead }: InstanceDeps, run: 
     if (error instanceof SpriteExists) return // an answer was lost: the next look finds it and compares the label
     if (!(error instanceof SpritesRateLimited)) throw error
     run.limitedMs = error.retryAfterMs ?? RATE_LIMIT_PAUSE_MS
+    limited(run.limitedMs)
     await blockCreates(sql, account, run.limitedMs / 1000)
   }
 }
 
 async function startSetup(deps: InstanceDeps, run: Run): Promise<void> {
   const { sprites, files } = deps
-  const { instance, facts, signal } = run
-  const { template } = facts.spec
+  const { instance, template, signal } = run
   const tries = Number(instance.machine.context.tries)
   const { paths } = files
   await place(deps, run, paths.stamp, instance.stamp, '0644')
@@ -159,7 +157,7 @@ async function createCheckpoint({ sprites }: InstanceDeps, run: Run): Promise<vo
   const { spriteName } = run.instance
   try {
     const end = await sprites.createCheckpoint(spriteName, checkpointComment(run), run.signal)
-    if (end.outcome === 'error') throw new Error(`checkpoint: ${end.message.slice(0, 200)}`)
+    if (end.outcome === 'error') throw new Error(`checkpoint: ${cut(end.message, 200)}`)
   } catch (error) {
     // Right after a create or a wake nothing runs that could be checkpointed: one exec, and the next pass asks again.
     if (!(error instanceof NothingToCheckpoint)) throw error
@@ -170,20 +168,26 @@ async function createCheckpoint({ sprites }: InstanceDeps, run: Run): Promise<vo
 
 /** Sent once, by the run that committed its attempt. Whatever comes back is an outcome; an answer that is lost is one too. */
 async function deliver(deps: InstanceDeps, run: Run): Promise<void> {
-  const { instance, claim, gatewayKey, facts, signal } = run
+  const { instance, claim, gatewayKey, template, signal } = run
   const { spriteUrl, takes } = instance
   if (!claim || !spriteUrl || gatewayKey === null || takes === null) {
     run.outcome = 'failed'
     run.failure = 'the instance is not known well enough to deliver to'
     return
   }
-  const env = facts.spec.template.xmtpEnv
+  const env = template.xmtpEnv
   const done = deps.lead.underway(instance.attempt?.until ?? deps.clock.now())
   try {
-    if (!takes.includes('instructions'))
+    if (!takes.includes('instructions')) {
+      // File calls may hang on a cold machine; a request to its URL wakes it, whatever it answers.
+      await deps.gateway.status(spriteUrl, gatewayKey, { timeoutMs: WAKE_MS }, signal)
       await place(deps, run, deps.files.paths.instructions, claim.instructions, '0600')
+    }
     const body = { ...claim.extra, profileName: claim.agentName, env, instructions: claim.instructions }
-    if (!deps.lead.mayCall()) throw new GatewayNotAsked()
+    const limitMs = claim.joinUrl === null ? CONVERSE_LIMIT_MS : JOIN_LIMIT_MS
+    const inTime = deps.clock.now() + limitMs <= (instance.attempt?.until ?? 0)
+    // Whoever leads next lets this attempt be until its time, and no longer: its answer must be there by then.
+    if (!inTime || !deps.lead.mayCall()) throw new GatewayNotAsked()
     if (claim.joinUrl !== null) {
       const inviteUrl = asLink(claim.joinUrl, env)
       const answer = await deps.gateway.join(
@@ -217,7 +221,7 @@ async function deliver(deps: InstanceDeps, run: Run): Promise<void> {
 class GatewayNotAsked extends Error {
   override readonly name = 'GatewayNotAsked'
   constructor() {
-    super('the lease ended before the request was sent')
+    super('too late to send the request: the lease or the attempt would have ended before its answer')
   }
 }
 
@@ -243,12 +247,12 @@ function asLink(joinUrl: string, env: 'dev' | 'production'): string {
 }
 
 async function startJoinLoop({ sprites, files }: InstanceDeps, run: Run): Promise<void> {
-  const { instance, claim, facts, signal } = run
+  const { instance, claim, facts, template, signal } = run
   if (!claim?.conversationId) return
   const { forSeconds, intervalSeconds } = facts.spec.claim.joinRequests
   const argv = files.joinsArgv({
     conversationId: claim.conversationId,
-    xmtpEnv: facts.spec.template.xmtpEnv,
+    xmtpEnv: template.xmtpEnv,
     forSeconds,
     intervalSeconds,
   })
@@ -267,7 +271,7 @@ async function restore({ sprites, lead, clock }: InstanceDeps, run: Run): Promis
   try {
     const end = await sprites.restoreCheckpoint(instance.spriteName, instance.checkpointId, signal)
     run.outcome = end.outcome
-    if (end.outcome !== 'complete') run.failure = end.message.slice(0, 300)
+    if (end.outcome !== 'complete') run.failure = cut(end.message, 300)
   } catch (error) {
     run.outcome = 'lost'
     run.failure = error instanceof Error ? error.message : String(error)

@@ -77,7 +77,9 @@ function fromRows(deps: InstanceDeps, run: Run): Facets {
     requireComplete: recycle.requireComplete,
     mayDelete: !facts.spec.paused.delete,
     joinAttempts: facts.spec.claim.joinAttempts,
-    claim: claimState(claim, now),
+    claim: claimState(claim, run.claimExpired),
+    excusedUntil: deps.listing.excusedUntil(),
+    massIll: deps.massIll(),
     joins: claim?.joinUrl != null,
     attempt: attemptState(deps, run, now),
     outcome: run.outcome,
@@ -200,9 +202,9 @@ export function configFiles(
   { files, anthropicApiKey }: Pick<InstanceDeps, 'files' | 'anthropicApiKey'>,
   run: Run,
 ): { path: string; content: string }[] {
-  const { gatewayKey, gatewayToken, facts, instance } = run
+  const { gatewayKey, gatewayToken, template, instance } = run
   if (gatewayKey === null || gatewayToken === null) throw new Error('this life has no keys')
-  const { xmtpEnv } = facts.spec.template
+  const { xmtpEnv } = template
   return [
     {
       path: files.paths.openclawJson,
@@ -341,7 +343,7 @@ async function boundFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
 /** Idle and claimed ones are looked at by the heartbeat; here only where its verdict, the list or a spell of absence asks for it. */
 async function settledFacets(deps: InstanceDeps, run: Run, context: Context): Promise<Facets> {
   const { instance, probe, facts } = run
-  const missed = deps.listing.misses(instance.spriteName, instance.updatedAt.getTime())
+  const missed = deps.listing.misses(instance.spriteName, instance.spriteId, instance.updatedAt.getTime())
   if (context.missingAt !== null || missed) {
     const seen = await spriteFacets(deps, run)
     if (seen.sprite !== 'present' || context.missingAt !== null) return seen
@@ -373,12 +375,8 @@ async function healthFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
 }
 
 async function recoveringFacets(deps: InstanceDeps, run: Run, context: Context): Promise<Facets> {
-  if (context.missingAt !== null) {
-    const seen = await spriteFacets(deps, run)
-    if (seen.sprite !== 'present') return seen
-    return { ...seen }
-  }
-  return healthFacets(deps, run)
+  if (context.missingAt !== null) return spriteFacets(deps, run)
+  return run.facts.spec.paused.heal ? {} : healthFacets(deps, run)
 }
 
 async function joinLoopFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
@@ -412,7 +410,8 @@ function lastLines(bytes: Uint8Array, count: number): string[] {
       line
         .replace(/\p{Cc}/gu, ' ')
         .trim()
-        .slice(0, 200),
+        .slice(0, 200)
+        .toWellFormed(),
     )
     .filter((line) => line.length > 0)
     .slice(-count)

@@ -7,12 +7,16 @@ import { nextLookMs } from '../../machines/backoff.ts'
 import { type Context, FRESH, type Intent } from '../../machines/instance.machine.ts'
 import { ABSENT_AFTER_MS, PROOF_GAP_MS, SETUP_LIMIT_MS, START_LIMIT_MS } from '../../machines/limits.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
-import { decode, step, VERSION } from '../../machines/step.ts'
+import { decode, type Step, step, VERSION } from '../../machines/step.ts'
 import { loadInstances, removeInstance } from '../../specs/db/instances.ts'
+import { countBuild } from '../../specs/db/pools.ts'
 import type { Instance } from '../../specs/instance.ts'
+import { cut } from '../../specs/text.ts'
+import { LeaseEnding } from '../lease.ts'
 import type { Reconcile, Result } from '../reconcile.ts'
 import type { Lane } from '../workqueue.ts'
-import { act, LeaseEnding } from './act.ts'
+import { act } from './act.ts'
+import { carryOutAgentAction } from './agent-action.ts'
 import { observe, rowsAlone } from './observe.ts'
 import { type InstanceDeps, type Run, startRun } from './run.ts'
 import { ACTOR, beginFor, writeFound, writeStep } from './write.ts'
@@ -21,6 +25,10 @@ import { ACTOR, beginFor, writeFound, writeStep } from './write.ts'
 const MAX_STEPS = 40
 /** ms. Somebody else wrote the row, or leads by now: look again, but not in a circle. */
 const CONFLICT_MS = 50
+/** ms. A late renewal may still come; without one the lead ends and this key with it. */
+const LEASE_PAUSE_MS = 1_000
+/** ms. A claim that can no longer begin is ended by its own reconciler. */
+const CLAIM_PAUSE_MS = 1_000
 
 /** The step that a bound idle one takes; the same for all of them, so it can be written without reading first. */
 const BEGIN = step(
@@ -29,44 +37,56 @@ const BEGIN = step(
 )
 
 export function instanceReconciler(deps: InstanceDeps): Reconcile {
+  /** Since when a Sprite gives no answer. Forgotten by a restart: it is then given its time once more. */
+  const failingSince = new Map<string, number>()
   return async function reconcile(id, lane, signal): Promise<Result> {
-    if (!deps.lead.mayCall()) return {}
+    if (!deps.lead.mayCall()) return { requeueAfterMs: LEASE_PAUSE_MS }
     const facts = await deps.pool()
     let run: Run | null = null
     if (lane === 'deliveries') {
       const begun = await beginFor(deps, id, BEGIN)
       if (begun)
         run = {
-          ...startRun({ ...begun, gatewayToken: null, probe: NEVER_PROBED }, facts, signal),
+          ...startRun(
+            { ...begun, claimExpired: false, gatewayToken: null, probe: NEVER_PROBED },
+            facts,
+            signal,
+          ),
           attemptId: begun.attemptId,
         }
     }
     if (!run) {
       const [loaded] = await loadInstances(deps.sql, [id])
-      if (!loaded) return {} // gone since it was queued
+      if (!loaded) {
+        failingSince.delete(id)
+        return {} // gone since it was queued
+      }
       run = startRun(loaded, facts, signal)
     }
     if (lane === 'urgent' && hasSlotsOfItsOwn(run.instance))
       return { requeueAfterMs: 0, lane: laneOf(run.instance.phase, false) }
-    return follow(deps, run)
+    // What its claim asked of the agent comes first; what it did to the rows is read afresh.
+    if (await carryOutAgentAction(deps, run)) return { requeueAfterMs: 0, lane }
+    return follow(deps, run, failingSince)
   }
 }
 
 const NEVER_PROBED = { okAt: null, failedAt: null, strikes: 0, latencyMs: null, verdict: null }
 
-async function follow(deps: InstanceDeps, first: Run): Promise<Result> {
+async function follow(deps: InstanceDeps, first: Run, failingSince: Map<string, number>): Promise<Result> {
   let run = first
   const asked = new Set<Intent>()
-  for (let steps = 0; steps < MAX_STEPS; steps++) {
+  let steps = 0
+  for (; steps < MAX_STEPS; steps++) {
     try {
-      const { observed, blind } = await look(deps, run)
+      const { observed, blind } = await look(deps, run, failingSince)
       const next = step(decode(run.instance.machine), observed)
       if (blind !== null && !next.moved) throw blind
       if (next.snapshot.value === 'gone') return remove(deps, run)
       if (next.moved) {
         const before = run.instance.phase
         const written = await writeStep(deps, run, next)
-        if (!written) return { requeueAfterMs: CONFLICT_MS, lane: laneOf(run.instance.phase, false) }
+        if (!written) return afterConflict(deps, run, next)
         run = written
         if (before !== run.instance.phase) asked.clear()
         if (changesLane(before, run.instance.phase)) break
@@ -81,28 +101,47 @@ async function follow(deps: InstanceDeps, first: Run): Promise<Result> {
       if (!written) return { requeueAfterMs: CONFLICT_MS }
       return { ...nextLook(deps, written), lane: laneOf(written.instance.phase, false) }
     } catch (error) {
-      if (error instanceof LeaseEnding) return {}
+      if (error instanceof LeaseEnding) return { requeueAfterMs: LEASE_PAUSE_MS }
       // Status is written after a failure too; then the error goes up, and backoff belongs to the queue.
       const message = error instanceof Error ? error.message : String(error)
-      await writeFound(deps, run, message.slice(0, 500)).catch(() => {})
+      await writeFound(deps, run, cut(message, 500)).catch(() => {})
       throw error
     }
   }
+  if (steps >= MAX_STEPS)
+    throw new Error(`${MAX_STEPS} steps in one run: ${run.instance.phase} turns in a circle`)
   return { requeueAfterMs: 0, lane: laneOf(run.instance.phase, false) }
+}
+
+function afterConflict(deps: InstanceDeps, run: Run, next: Step): Result {
+  if (!next.effects.some(({ type }) => type === 'beginDelivery'))
+    return { requeueAfterMs: CONFLICT_MS, lane: laneOf(run.instance.phase, false) }
+  deps.claimsDue() // cancelled, or past its deadline: nothing is left to begin
+  return { requeueAfterMs: CLAIM_PAUSE_MS, lane: laneOf(run.instance.phase, true) }
 }
 
 /**
  * What could be seen. A Sprite that gives no answer past its state's deadline is given up on what the rows alone say, but
  * only while the provider answers others: in an incident of its own nothing is decided.
  */
-async function look(deps: InstanceDeps, run: Run): Promise<{ observed: Observed; blind: unknown }> {
+async function look(
+  deps: InstanceDeps,
+  run: Run,
+  failingSince: Map<string, number>,
+): Promise<{ observed: Observed; blind: unknown }> {
   try {
-    return { observed: await observe(deps, run), blind: null }
+    const observed = await observe(deps, run)
+    failingSince.delete(run.instance.id)
+    return { observed, blind: null }
   } catch (error) {
+    const now = deps.clock.now()
+    const since = failingSince.get(run.instance.id) ?? now
+    failingSince.set(run.instance.id, since)
     const { deadline } = run.instance.machine.context
-    const overdue = typeof deadline === 'number' && deps.clock.now() >= deadline
+    const overdue = typeof deadline === 'number' && now >= Math.max(deadline, deps.listing.excusedUntil())
     if (overdue) deps.listing.request()
-    if (!overdue || !deps.listing.answering()) throw error
+    // A list that came before this trouble began says nothing about it.
+    if (!overdue || !deps.listing.answeredSince(since)) throw error
     return { observed: rowsAlone(deps, run), blind: error }
   }
 }
@@ -131,6 +170,16 @@ async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
   )
   if (!removed) return { requeueAfterMs: CONFLICT_MS }
   if (!asked) deps.listing.lost(deps.clock.now())
+  if (!asked && run.instance.firstReadyAt === null)
+    // a build that vanished is a build that failed
+    await countBuild(
+      deps.sql,
+      run.facts.name,
+      run.instance.revision,
+      false,
+      'SpriteLost',
+      run.facts.spec.failure,
+    )
   deps.moved()
   return {}
 }
@@ -180,7 +229,7 @@ function nextLook(deps: InstanceDeps, run: Run): Result {
     const known = delays.filter((delay) => delay !== null)
     return known.length > 0 ? { requeueAfterMs: Math.max(50, Math.min(...known)) } : {}
   }
-  const until = (at: number | null) => (at === null ? null : at - now)
+  const until = (at: number | null) => (at === null || at <= now ? null : at - now) // past: news alone, or another instant
   const elapsed = (limitMs: number) => (context.deadline === null ? 0 : now - (context.deadline - limitMs))
   if (run.limitedMs !== null) return soonest(run.limitedMs * (1 + deps.random.fraction() / 4))
   if (context.missingAt !== null)

@@ -4,7 +4,7 @@ import type { Clock } from '../../specs/clock.ts'
 import type { Sql } from '../../specs/db/connect.ts'
 import type { Loaded } from '../../specs/db/instances.ts'
 import type { Progress } from '../../specs/instance.ts'
-import type { PoolSpec } from '../../specs/pool.ts'
+import type { PoolSpec, Template } from '../../specs/pool.ts'
 import type { Random } from '../../specs/random.ts'
 import type { GatewayClient } from '../gateway/client.ts'
 import type { Lead } from '../lease.ts'
@@ -26,6 +26,12 @@ export interface InstanceDeps {
   pool(): Promise<PoolFacts>
   /** A step was written: a plan or an operation may wait for it. */
   moved(): void
+  /** A claim whose time is over holds one that was never begun: its own reconciler ends it. */
+  claimsDue(): void
+  /** The provider's or our own limit holds creates back for so long. */
+  limited(ms: number): void
+  /** Most of the pool's gateways did not answer the newest heartbeat. */
+  massIll(): boolean
   anthropicApiKey: string | null
   /** Whose creates the limiter counts. */
   account: string
@@ -41,6 +47,8 @@ export interface PoolFacts {
 /** One pass: what was loaded, and what this run itself began and heard. Gone with the run: nothing else may rest on it. */
 export interface Run extends Loaded {
   facts: PoolFacts
+  /** Its own revision's: what it is built, configured and asked with. */
+  template: Template
   /** The attempt that this run committed; any other in the row is unknown to it. */
   attemptId: string | null
   outcome: Observed['outcome']
@@ -69,6 +77,7 @@ export interface Found {
 export function startRun(loaded: Loaded, facts: PoolFacts, signal: AbortSignal): Run {
   return {
     ...loaded,
+    template: loaded.template ?? facts.spec.template,
     facts,
     attemptId: null,
     outcome: 'none',
@@ -94,10 +103,9 @@ export const setupAttempt = (run: Run, tries: number) => `${run.instance.id}-${t
 export const checkpointComment = (run: Run) => `clawpool ${run.instance.id} ${run.instance.stamp}`
 
 /** Ended, or asked to end: what holds the instance has no more right to it. */
-export function claimState(claim: Claim | null, now: number): Observed['claim'] {
+export function claimState(claim: Claim | null, expired: boolean): Observed['claim'] {
   if (!claim) return 'none'
-  if (claim.phase === 'Expired' || (claim.expiresAt !== null && claim.expiresAt.getTime() <= now))
-    return 'expired'
+  if (claim.phase === 'Expired' || expired) return 'expired'
   if (claim.releasedAt !== null || claim.phase === 'Released') return 'released'
   if (claim.cancelledAt !== null || claim.endedAt !== null) return 'cancelled'
   return 'live'

@@ -1,16 +1,29 @@
 /** What a step means for the rows: one statement for the instance, its claim, its keys and the news. */
 
+import { backoffMs } from '../../machines/backoff.ts'
 import { JOIN_LIMIT_MS, RESTORE_LIMIT_MS } from '../../machines/limits.ts'
 import type { Step } from '../../machines/step.ts'
+import { sleep } from '../../specs/clock.ts'
 import { type ConditionNow, setConditions } from '../../specs/condition.ts'
-import { beginDelivery, clearStrikes, type News, writeInstance } from '../../specs/db/instances.ts'
+import { isRetryable, isUnavailable } from '../../specs/db/connect.ts'
+import {
+  beginDelivery,
+  clearStrikes,
+  type InstanceWrite,
+  type News,
+  writeInstance,
+} from '../../specs/db/instances.ts'
 import { countBuild } from '../../specs/db/pools.ts'
-import type { Attempt } from '../../specs/instance.ts'
+import type { Attempt, Instance } from '../../specs/instance.ts'
+import type { Template } from '../../specs/pool.ts'
+import { cut } from '../../specs/text.ts'
 import { claimState, type InstanceDeps, type Run } from './run.ts'
 
 const SETTLED = ['idle', 'claimed', 'quarantined']
 /** ms. A begun call's time-out, its answer's way back, and the statement that records it. */
 const ANSWER_MARGIN_MS = 5_000
+/** ms. Between the begin of a delivery and its request: waking, and a file where the gateway takes no instructions. */
+const PREPARE_MS = 30_000
 export const ACTOR = 'controller'
 
 /** The run as it stands after the write; null when somebody else was first: look again. */
@@ -33,7 +46,7 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
   if (effects.has('newKeys'))
     secret = { gateway_key: deps.random.secret(), gateway_token: deps.random.secret() }
   if (effects.has('beginRestore')) patch.attempt = newAttempt(deps, 'restore', RESTORE_LIMIT_MS)
-  if (effects.has('beginDelivery')) patch.attempt = newAttempt(deps, 'join', JOIN_LIMIT_MS)
+  if (effects.has('beginDelivery')) patch.attempt = newAttempt(deps, 'join', PREPARE_MS + JOIN_LIMIT_MS)
   if (effects.has('endAttempt')) patch.attempt = null
   if (effects.has('recordProof')) Object.assign(patch, { touched: false, proven_at: iso(now) })
   if (effects.has('becomeIdle') && instance.phase === 'arming')
@@ -63,7 +76,7 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
         id: claimId,
         phase: 'Failed',
         reason: failed.reason,
-        message: `${failed.message ?? ''}${run.failure ? ` (${run.failure})` : ''}`.slice(0, 500),
+        message: cut(`${failed.message ?? ''}${run.failure ? ` (${run.failure})` : ''}`, 500),
         ended_at: iso(now),
       }
     if (effects.has('claimEnded')) claim = { id: claimId, ...endedClaim(run, now) }
@@ -72,16 +85,12 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
   const conditions = setConditions(instance.conditions, instanceConditions(run, step), now)
   if (conditions !== instance.conditions) patch.conditions = conditions
 
-  const outcome =
+  const write = { patch, claim, secret, news: newsOf(run, step, entered) }
+  const isOutcome =
     effects.has('endAttempt') && run.attemptId !== null && instance.attempt?.id === run.attemptId
-  const written = await writeInstance(
-    deps.sql,
-    deps.lead.fence,
-    instance,
-    outcome ? run.attemptId : null,
-    { patch, claim, secret, news: newsOf(run, step, entered) },
-    ACTOR,
-  )
+  const written = isOutcome
+    ? await writeOutcome(deps, run, write)
+    : await writeInstance(deps.sql, deps.lead.fence, instance, null, write, ACTOR)
   if (!written) return null
   deps.moved()
   if (effects.has('buildFailed'))
@@ -107,19 +116,40 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
   }
 }
 
+/**
+ * What came of a call that is sent once must not be lost to a database that is away for a moment: it is written where its
+ * attempt still stands, so it may be tried again until the attempt's time is over.
+ */
+async function writeOutcome(deps: InstanceDeps, run: Run, write: InstanceWrite): Promise<Instance | null> {
+  const { instance, attemptId } = run
+  const until = instance.attempt?.until ?? 0
+  for (let failures = 1; ; failures++) {
+    try {
+      return await writeInstance(deps.sql, deps.lead.fence, instance, attemptId, write, ACTOR)
+    } catch (error) {
+      const pause = backoffMs(failures, deps.random.fraction(), 100, 5_000)
+      const again = isRetryable(error) || isUnavailable(error)
+      if (!again || deps.clock.now() + pause >= until) throw error
+      await sleep(deps.clock, pause)
+    }
+  }
+}
+
 /** Idle and bound → delivering: the claim's row has its say, so this is a function of its own in the database. */
 async function beginRun(deps: InstanceDeps, run: Run, step: Step): Promise<Run | null> {
   const begun = await beginFor(deps, run.instance.id, step)
   if (begun) deps.moved()
-  return begun ? { ...run, ...begun } : null
+  return begun ? { ...run, ...begun, template: begun.template ?? run.template } : null
 }
 
 export async function beginFor(
   deps: InstanceDeps,
   id: string,
   step: Pick<Step, 'snapshot'>,
-): Promise<Pick<Run, 'instance' | 'claim' | 'gatewayKey' | 'attemptId'> | null> {
-  const attempt = newAttempt(deps, 'converse', JOIN_LIMIT_MS) // the database knows which call it is, and says so in the row
+): Promise<
+  (Pick<Run, 'instance' | 'claim' | 'gatewayKey' | 'attemptId'> & { template: Template | null }) | null
+> {
+  const attempt = newAttempt(deps, 'converse', PREPARE_MS + JOIN_LIMIT_MS) // the database knows which call it is, and says so in the row
   const begun = await beginDelivery(deps.sql, deps.lead.fence, id, attempt, {
     ...step.snapshot,
     context: { ...step.snapshot.context },
@@ -181,20 +211,20 @@ function backToLine(run: Run, now: number): Record<string, unknown> {
   return {
     phase: 'Failed',
     reason: 'DeliveryFailed',
-    message: `${attempts} instances were tried; the last one: ${run.failure ?? 'no answer'}`.slice(0, 500),
+    message: cut(`${attempts} instances were tried; the last one: ${run.failure ?? 'no answer'}`, 500),
     ended_at: iso(now),
   }
 }
 
 function endedClaim(run: Run, now: number): Record<string, unknown> {
-  const state = claimState(run.claim, now)
+  const state = claimState(run.claim, run.claimExpired)
   const phase = state === 'expired' ? 'Expired' : state === 'cancelled' ? 'Cancelled' : 'Released'
   return { phase, reason: phase === 'Expired' ? 'TtlExpired' : phase, ended_at: iso(now) }
 }
 
 const reasonOf = (run: Run, step: Step): string => {
   const why = run.found.setupError ?? run.failure
-  return `${step.snapshot.context.reason ?? 'Deleted'}${why ? `: ${why}` : ''}`.slice(0, 500)
+  return cut(`${step.snapshot.context.reason ?? 'Deleted'}${why ? `: ${why}` : ''}`, 500)
 }
 
 function instanceConditions(run: Run, step: Step): ConditionNow[] {

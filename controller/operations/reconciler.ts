@@ -10,6 +10,7 @@ import type { Lead } from '../lease.ts'
 import type { Orphans } from '../orphans/reconciler.ts'
 import { newMember } from '../pool/reconciler.ts'
 import type { Result } from '../reconcile.ts'
+import { agentActions, isAgentAction } from './agent-actions.ts'
 import type { Inspect } from './inspect.ts'
 
 export interface OperationsDeps {
@@ -23,6 +24,8 @@ export interface OperationsDeps {
   inspect: Inspect
   /** Rows were made or marked: look at them, and plan. */
   changed(): void
+  /** Wakes an instance: it has something to do. */
+  look(instance: string): void
   /** Somebody needs a newer list, and a look at everything. */
   lookAtAll(): void
 }
@@ -38,6 +41,7 @@ export function operationsReconciler(deps: OperationsDeps) {
   const { sql, clock, lead } = deps
   /** Complete lists before each request was seen here: forgotten by a restart, one more list is read. */
   const listsAtRequest = new Map<string, number>()
+  const advanceAgentAction = agentActions(deps)
 
   return async function reconcile(): Promise<Result> {
     if (!lead.mayCall()) return {}
@@ -50,6 +54,7 @@ export function operationsReconciler(deps: OperationsDeps) {
   }
 
   async function advance(operation: Operation): Promise<Answer> {
+    if (isAgentAction(operation)) return advanceAgentAction(operation)
     const now = clock.now()
     const progress = { done: operation.done, failed: operation.failed, result: operation.result }
     if (operation.cancelledAt)
@@ -109,7 +114,8 @@ export function operationsReconciler(deps: OperationsDeps) {
     if (missing > 0) {
       const pool = await getPool(sql, deps.pool)
       const counts = await countInstances(sql, deps.pool)
-      const alive = Object.values(counts).reduce((a, b) => a + b, 0) + deps.orphans.count()
+      const alive =
+        Object.values(counts).reduce((a, b) => a + b, 0) + (deps.orphans.count() ?? Number.POSITIVE_INFINITY)
       const room = Math.max(0, (pool.spec?.maxTotal ?? 0) - alive)
       const slots = Math.max(0, (pool.spec?.limits.createConcurrency ?? 0) - counts.provisioning)
       const now = Math.min(missing, room, slots)

@@ -2,24 +2,36 @@
  * The provider's list as last read, whole, and the brake on what it lacks. A cache that only ever makes things faster:
  * without it nothing is declared absent, and everything else goes on.
  */
+
 import { isBraked, isMassLoss, LOSS_WINDOW_MS, type Losses } from '../../machines/brake.ts'
+import { EXCUSE_MS } from '../../machines/limits.ts'
 
 export interface Listing {
   /** Does a complete list, begun after `since`, lack `spriteName` while the provider answers sensibly? */
   lacks(spriteName: string, since: number, ours: 'deleted' | 'expected', now: number): boolean
   /** The newest complete list lacks it: reason enough for a GET. */
-  misses(spriteName: string, notBefore: number): boolean
+  misses(spriteName: string, spriteId: string | null, notBefore: number): boolean
   /** Somebody needs a newer one. */
   request(): void
-  /** The last list that was asked for came: the provider answers, so what does not answer is a matter of one Sprite. */
-  answering(): boolean
+  /** A complete list was begun after `since`: the provider answers, so what does not is a matter of one Sprite. */
+  answeredSince(since: number): boolean
+  /** ms since the epoch: no deadline acts before it, since the provider answered nobody shortly ago. */
+  excusedUntil(): number
   /** One was declared absent that nobody had asked to delete. */
   lost(now: number): void
 }
 
+export interface Listed {
+  /** ms since the epoch, before the first page was asked for. */
+  startedAt: number
+  /** Name and id; null: the entry had none. */
+  names: ReadonlyMap<string, string | null>
+  /** Names that rows know and nobody is deleting. */
+  expected: ReadonlySet<string>
+}
+
 export interface ListingCache extends Listing {
-  /** `expected`: names that rows know and nobody is deleting. */
-  set(list: { startedAt: number; names: ReadonlySet<string>; expected: ReadonlySet<string> }): void
+  set(list: Listed): void
   failed(): void
   /** Names that are missed and not believed to be; null: the brake is off. */
   blocked(now: number): string[] | null
@@ -31,8 +43,9 @@ export interface ListingCache extends Listing {
 const LONE_MS = 300_000
 
 export function createListingCache(onRequest: () => void): ListingCache {
-  let last: { startedAt: number; names: ReadonlySet<string>; expected: ReadonlySet<string> } | null = null
-  let answering = false
+  let last: Listed | null = null
+  let failing = false
+  let excusedUntil = 0
   /** The spell of lists that lack too many; null: the newest does not. */
   let spell: { since: number; lists: number } | null = null
   let losses: number[] = []
@@ -50,16 +63,18 @@ export function createListingCache(onRequest: () => void): ListingCache {
 
   return {
     set(list) {
+      if (failing) excusedUntil = list.startedAt + EXCUSE_MS
+      failing = false
       last = list
-      answering = true
       confirmed = new Set([...confirmed].filter((name) => list.expected.has(name) && !list.names.has(name)))
       if (!isMassLoss(state(list.startedAt))) spell = null
       else spell = { since: spell?.since ?? list.startedAt, lists: (spell?.lists ?? 0) + 1 }
     },
     failed() {
-      answering = false
+      failing = true
     },
-    answering: () => answering,
+    answeredSince: (since) => !failing && last !== null && last.startedAt > since,
+    excusedUntil: () => (failing ? Number.MAX_SAFE_INTEGER : excusedUntil),
     request: onRequest,
     lost(now) {
       losses = [...losses.filter((at) => now - at < LOSS_WINDOW_MS), now]
@@ -68,11 +83,16 @@ export function createListingCache(onRequest: () => void): ListingCache {
     confirmLost() {
       confirmed = new Set(missing())
     },
-    misses: (spriteName, notBefore) =>
-      last !== null && last.startedAt > notBefore && last.names.size > 0 && !last.names.has(spriteName),
+    misses(spriteName, spriteId, notBefore) {
+      if (last === null || last.startedAt <= notBefore || last.names.size === 0) return false
+      return !last.names.has(spriteName) || (last.names.get(spriteName) ?? spriteId) !== spriteId
+    },
     lacks(spriteName, since, ours, now) {
       if (last === null || last.startedAt <= since || last.names.has(spriteName)) return false
-      if (ours === 'deleted' || confirmed.has(spriteName)) return true
+      if (confirmed.has(spriteName)) return true
+      // An empty list though rows have Sprites proves nothing, not even that a delete of ours was carried out.
+      const sane = last.expected.size === 0 || [...last.expected].some((name) => last?.names.has(name))
+      if (ours === 'deleted') return sane
       if (isBraked(state(now), now)) return false
       return last.expected.size > 1 || now - since >= LONE_MS
     },

@@ -29,8 +29,10 @@ export interface OrphansDeps {
 
 export interface Orphans {
   reconcile(): Promise<Result>
-  /** Sprites with our label and no row. */
-  count(): number
+  /** Sprites with our label and no row, and those of which we cannot tell; null: no complete list yet. */
+  count(): number | null
+  /** When the newest complete list was begun, ms since the epoch; null: none yet. */
+  listStartedAt(): number | null
   conditions(): ConditionNow[]
   /** Complete lists begun and read so far. */
   lists(): number
@@ -51,20 +53,19 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
   let ours: string[] = []
   let foreign: string[] = []
   let lists = 0
+  let listStartedAt: number | null = null
   let missing: ReadonlySet<string> = new Set()
   let reachable: ConditionNow | null = null
 
   async function reconcile(): Promise<Result> {
-    if (!deps.lead.mayCall()) return {}
+    if (!deps.lead.mayCall()) return { requeueAfterMs: 1_000 }
     // Read before the list: what is created while it is read is not missing from it.
     const before = await knownSprites(sql, deps.pool)
     const startedAt = clock.now()
-    let names: Set<string>
-    let ids: Map<string, string | null>
+    let names: Map<string, string | null>
     try {
       const list = await sprites.list(`${deps.namePrefix}-`)
-      names = new Set(list.sprites.map(({ name }) => name))
-      ids = new Map(list.sprites.map(({ name, id }) => [name, id]))
+      names = new Map(list.sprites.map(({ name, id }) => [name, id]))
     } catch (error) {
       listing.failed()
       reachable = {
@@ -91,7 +92,7 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
 
     const gone = before.filter(
       ({ spriteName, spriteId }) =>
-        spriteId !== null && (!names.has(spriteName) || (ids.get(spriteName) ?? spriteId) !== spriteId),
+        spriteId !== null && (!names.has(spriteName) || (names.get(spriteName) ?? spriteId) !== spriteId),
     )
     missing = new Set(gone.map(({ id }) => id))
     lists += 1
@@ -99,22 +100,30 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
 
     const after = await knownSprites(sql, deps.pool)
     const known = new Set([...before, ...after].map(({ spriteName }) => spriteName))
-    const unknown = [...names].filter((name) => !known.has(name))
-    await learnOwners(unknown)
-    ours = unknown.filter((name) => owners.get(name) === 'ours')
+    const unknown = [...names.keys()].filter((name) => !known.has(name))
+    const vanished = await learnOwners(unknown)
+    ours = unknown.filter((name) => owners.get(name) !== 'foreign' && !vanished.has(name))
+    listStartedAt = startedAt
     foreign = unknown.filter((name) => owners.get(name) === 'foreign')
     for (const name of owners.keys()) if (!names.has(name) || known.has(name)) owners.delete(name)
     deps.changed()
     return { requeueAfterMs: deps.everyMs }
   }
 
-  /** By GET: a list entry may lack the labels. No answer leaves it for the next pass. */
-  async function learnOwners(unknown: readonly string[]): Promise<void> {
+  /**
+   * By GET: a list entry may lack the labels. What gives no answer, or one without labels, is not known to be anybody's:
+   * it counts as ours and is asked again. Returns those that are gone by now.
+   */
+  async function learnOwners(unknown: readonly string[]): Promise<ReadonlySet<string>> {
     const label = ownerLabel(deps.uid())
+    const gone = new Set<string>()
     for (const name of unknown.filter((name) => !owners.has(name)).slice(0, LOOKUPS)) {
-      const sprite = await sprites.get(name).catch(() => null)
-      if (sprite) owners.set(name, sprite.labels?.includes(label) ? 'ours' : 'foreign')
+      const sprite = await sprites.get(name).catch(() => 'unknown' as const)
+      if (sprite === null) gone.add(name)
+      else if (sprite !== 'unknown' && sprite.labels)
+        owners.set(name, sprite.labels.includes(label) ? 'ours' : 'foreign')
     }
+    return gone
   }
 
   const shown = (names: readonly string[]) =>
@@ -122,7 +131,8 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
 
   return {
     reconcile,
-    count: () => ours.length,
+    count: () => (listStartedAt === null ? null : ours.length),
+    listStartedAt: () => listStartedAt,
     lists: () => lists,
     missing: () => missing,
     confirmLost: listing.confirmLost,

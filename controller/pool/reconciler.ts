@@ -31,10 +31,11 @@ export interface PoolDeps {
   namePrefix: string
   /** Conditions that others found out: the provider's, the database's, the configuration's. */
   conditions(): ConditionNow[]
-  orphans(): number
+  /** Sprites of ours without a row; null: no complete list was read under this lead yet. */
+  orphans(): number | null
   /** Rows were made or marked: look at the instances. */
   changed(): void
-  /** Members wait for the provider's limit: how many seconds, null: none. */
+  /** The pool as just read: the others' decisions follow its spec. */
   facts(pool: Pool, spec: PoolSpec): void
 }
 
@@ -97,7 +98,7 @@ export function poolReconciler(deps: PoolDeps) {
       conditions,
       lastGoodSpec: pool.spec ?? pool.status.lastGoodSpec,
       plan: plan.sentences,
-      orphans: deps.orphans(),
+      orphans: deps.orphans() ?? pool.status.orphans,
     }
     if (JSON.stringify(status) === JSON.stringify(pool.status)) return {}
     const wait = writtenAt + STATUS_MS - clock.monotonic()

@@ -10,6 +10,7 @@ import {
   STATUSES,
   type StoredSnapshot,
 } from '../instance.ts'
+import { Template } from '../pool.ts'
 import type { Sql } from './connect.ts'
 import type { Fence } from './pools.ts'
 import { claimFromRow, instanceFromRow, instant, integer, type Row, text } from './rows.ts'
@@ -150,23 +151,32 @@ export async function setProtected(sql: Sql, pool: string, id: string, value: bo
 export interface Loaded {
   instance: Instance
   claim: Claim | null
+  /** Its time was over by the database's clock, which is the one that set `expiresAt`. */
+  claimExpired: boolean
   gatewayKey: string | null
   gatewayToken: string | null
   probe: Probe
+  /** What it is built from, its own revision's; null: the row does not say. */
+  template: Template | null
 }
 
 export async function loadInstances(sql: Sql, ids: readonly string[]): Promise<Loaded[]> {
-  const rows = await sql<{ i: Row; c: Row | null; s: Row | null; p: Row | null }[]>`
-    select to_jsonb(i) as i, to_jsonb(c) as c, to_jsonb(s) as s, to_jsonb(p) as p
+  const rows = await sql<
+    { i: Row; c: Row | null; expired: boolean | null; s: Row | null; p: Row | null; template: unknown }[]
+  >`
+    select to_jsonb(i) as i, to_jsonb(c) as c, c.expires_at <= pool_now() as expired, to_jsonb(s) as s, to_jsonb(p) as p, r.template
       from instances i left join claims c on c.id = i.claim_id
+      left join pool_revisions r on r.pool = i.pool and r.number = i.revision
       left join instance_secrets s on s.instance_id = i.id left join instance_probes p on p.instance_id = i.id
      where i.id = any (${ids as string[]})`
-  return rows.map(({ i, c, s, p }) => ({
+  return rows.map(({ i, c, expired, s, p, template }) => ({
     instance: instanceFromRow(i),
     claim: c ? claimFromRow(c) : null,
+    claimExpired: expired === true,
     gatewayKey: text(s?.gateway_key),
     gatewayToken: text(s?.gateway_token),
     probe: probeFromRow(p ?? {}),
+    template: Template.safeParse(template).data ?? null,
   }))
 }
 
@@ -216,9 +226,9 @@ export async function beginDelivery(
   id: string,
   attempt: Attempt,
   machine: StoredSnapshot,
-): Promise<{ instance: Instance; claim: Claim; gatewayKey: string | null } | null> {
+): Promise<(Pick<Loaded, 'instance' | 'gatewayKey' | 'template'> & { claim: Claim }) | null> {
   const [row] = await sql<
-    { begun: { instance: Row; claim: Row; gatewayKey: string | null } | null }[]
+    { begun: { instance: Row; claim: Row; gatewayKey: string | null; template: unknown } | null }[]
   >`select begin_delivery(${fence.pool}, ${fence.epoch}, ${id}, ${sql.json(attempt as never)}, ${sql.json(machine as never)}) as begun`
   const begun = row?.begun
   return begun
@@ -226,6 +236,7 @@ export async function beginDelivery(
         instance: instanceFromRow(begun.instance),
         claim: claimFromRow(begun.claim),
         gatewayKey: begun.gatewayKey,
+        template: Template.safeParse(begun.template).data ?? null,
       }
     : null
 }
@@ -286,14 +297,17 @@ export interface PlanRow {
   bound: boolean
   wanted: 'present' | 'absent'
   shelf: boolean
+  /** Its Sprite was not found when last looked for. */
+  missing: boolean
   count: number
 }
 
 /** What the plan reads: counts, never rows. */
 export async function planCounts(sql: Sql, pool: string): Promise<PlanRow[]> {
   const rows = await sql<PlanRow[]>`
-    select phase, status, revision, claim_id is not null as bound, wanted, shelf, count(*)::int as count
-      from instances where pool = ${pool} group by 1, 2, 3, 4, 5, 6`
+    select phase, status, revision, claim_id is not null as bound, wanted, shelf,
+           machine -> 'context' ->> 'missingAt' is not null as missing, count(*)::int as count
+      from instances where pool = ${pool} group by 1, 2, 3, 4, 5, 6, 7`
   return [...rows]
 }
 

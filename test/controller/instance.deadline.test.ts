@@ -54,6 +54,9 @@ function reconciler() {
     listing,
     pool: async () => ({ name: fence.pool, uid: 'uid', revision: 1, spec: SPEC }),
     moved: () => {},
+    claimsDue: () => {},
+    limited: () => {},
+    massIll: () => false,
     anthropicApiKey: null,
     account: 'test',
   }
@@ -71,16 +74,21 @@ async function building(deadline: number): Promise<string> {
 
 const phaseOf = async (id: string) => (await loadInstances(sql, [id]))[0]?.instance.phase
 const list = (names: string[]) =>
-  listing.set({ startedAt: clock.now(), names: new Set(names), expected: new Set(names) })
+  listing.set({
+    startedAt: clock.now(),
+    names: new Map(names.map((name) => [name, null])),
+    expected: new Set(names),
+  })
 
 describe('a Sprite that gives no answer past its deadline', () => {
   it('is given up while the provider answers others, and the breaker hears of it', async () => {
     const id = await building(clock.now() + 1_000)
-    list(['another'])
     const reconcile = reconciler()
     await expect(reconcile(id, 'builds', new AbortController().signal)).rejects.toThrow('no answer')
     expect(await phaseOf(id)).toBe('installing')
     await clock.advance(1_001)
+    await expect(reconcile(id, 'builds', new AbortController().signal)).rejects.toThrow('no answer')
+    list(['another']) // begun after the trouble
     await reconcile(id, 'builds', new AbortController().signal)
     expect(await phaseOf(id)).toBe('deleting')
     const [revision] = await sql`select failures from pool_revisions where pool = ${fence.pool}`
@@ -90,9 +98,19 @@ describe('a Sprite that gives no answer past its deadline', () => {
   it.each([
     ['its list fails too', () => listing.failed()],
     ['no list was read yet', () => {}],
+    ['the list is of before', () => list(['another'])],
+    [
+      'it answered nobody a minute ago',
+      async () => {
+        listing.failed()
+        list(['another'])
+        await clock.advance(60_000)
+        list(['another'])
+      },
+    ],
   ])('is kept while the provider itself is in trouble: %s', async (_, trouble) => {
     const id = await building(clock.now() - 1)
-    trouble()
+    await trouble()
     await expect(reconciler()(id, 'builds', new AbortController().signal)).rejects.toThrow('no answer')
     expect(await phaseOf(id)).toBe('installing')
     expect((await loadInstances(sql, [id]))[0]?.instance.error).toContain('no answer')

@@ -23,7 +23,7 @@ let clock: VirtualClock
 let listing: ListingCache
 let orphans: Orphans
 /** The provider: names, ids and labels, or null while it does not answer. */
-let sprites: Map<string, { id: string; labels: string[] }> | null
+let sprites: Map<string, { id: string; labels: string[] | null }> | null
 let looked: string[]
 beforeEach(async () => {
   fence = await aPool(sql, { maxTotal: 50 })
@@ -115,6 +115,8 @@ describe('rows against the list', () => {
     sprites?.set(a.name, { id: 'sprite-of-somebody', labels: [] })
     await readList()
     expect(looked).toEqual([a.id])
+    expect(listing.misses(a.name, `sprite-${a.id}`, clock.now() - 1)).toBe(true)
+    expect(listing.misses(a.name, 'sprite-of-somebody', clock.now() - 1)).toBe(false)
   })
 
   it('a list that fails changes nothing and says so', async () => {
@@ -123,7 +125,7 @@ describe('rows against the list', () => {
     sprites = null
     await expect(readList()).rejects.toThrow('503')
     expect(condition('ProviderReachable')).toMatchObject({ status: 'False', reason: 'ListFails' })
-    expect(listing.answering()).toBe(false)
+    expect(listing.answeredSince(0)).toBe(false)
     expect(looked).toEqual([])
     expect(lacks(a?.name ?? '')).toBe(false)
   })
@@ -196,10 +198,19 @@ describe('the brake on mass action', () => {
   })
 
   it('does not hold back what we deleted ourselves', async () => {
-    const all = await living(3)
+    const all = await living(8)
+    const gone = all.slice(0, 7)
+    for (const { name } of gone) sprites?.delete(name)
+    await readList()
+    expect(condition('MassActionBlocked')).toMatchObject({ status: 'True' })
+    expect(listing.lacks(gone[0]?.name ?? '', clock.now() - 1, 'deleted', clock.now())).toBe(true)
+  })
+
+  it('does not believe even a delete of ours by an empty list, while others should be there', async () => {
+    const [a] = await living(3)
     sprites?.clear()
     await readList()
-    expect(listing.lacks(all[0]?.name ?? '', clock.now() - 1, 'deleted', clock.now())).toBe(true)
+    expect(listing.lacks(a?.name ?? '', clock.now() - 1, 'deleted', clock.now())).toBe(false)
   })
 
   it('the only Sprite of a pool is absent after five minutes', async () => {
@@ -215,12 +226,21 @@ describe('the brake on mass action', () => {
 })
 
 describe('Sprites without a row', () => {
+  it('are not known before a complete list was read', () => {
+    expect(orphans.count()).toBeNull()
+  })
+
   it('are counted when they carry our label, and only named when they do not', async () => {
     await living(1)
     sprites?.set('claw-dev-lostlostlost', { id: 'x', labels: ['clawpool-uid1'] })
     sprites?.set('claw-dev-strangerxxxx', { id: 'y', labels: ['clawpool-other'] })
     await readList()
     expect(orphans.count()).toBe(1)
+    sprites?.set('claw-dev-withoutlabel', { id: 'z', labels: null })
+    await readList()
+    expect(orphans.count()).toBe(2) // nobody knows whose: it may be ours
+    sprites?.delete('claw-dev-withoutlabel')
+    await readList()
     expect(condition('OrphansFound')).toMatchObject({ status: 'True', reason: 'SpritesWithoutRow' })
     expect(condition('OrphansFound')?.message).toContain('claw-dev-strangerxxxx')
     sprites?.delete('claw-dev-lostlostlost')

@@ -45,15 +45,12 @@ describe('the life of an instance', () => {
     expect(offending((edge) => was(edge) === 'deleting' && moves(edge) && is(edge) !== 'gone')).toEqual([])
   })
 
-  it('is gone only when another Sprite has its name, or when it was missed twice apart in time and in the list', () => {
+  it('is gone only when it was missed twice, apart in time, and the list lacks it or another Sprite has its name', () => {
     const isLost = ({ from: { snapshot }, world }: Edge) =>
-      world.sprite === 'missing' &&
-      world.listLacks &&
+      ((world.sprite === 'missing' && world.listLacks) || world.sprite === 'foreign') &&
       snapshot.context.missingAt !== null &&
       world.now - snapshot.context.missingAt >= (snapshot.context.deletedAt === null ? 30_000 : 2_000)
-    expect(
-      offending((edge) => is(edge) === 'gone' && edge.world.sprite !== 'foreign' && !isLost(edge)),
-    ).toEqual([])
+    expect(offending((edge) => is(edge) === 'gone' && !isLost(edge))).toEqual([])
   })
 
   it('waits five minutes before it takes a claimed one for lost', () => {

@@ -89,6 +89,20 @@ describe('planPool', () => {
       {},
       { create: 1, remove: 0 },
     ],
+    [
+      'creates nothing before it is known what has no row',
+      [],
+      {},
+      { orphans: null },
+      { create: 0, remove: 0 },
+    ],
+    [
+      'builds anew for one whose Sprite is missing',
+      [{ ...group('provisioning', 3), missing: true }],
+      {},
+      {},
+      { create: 3, remove: 0 },
+    ],
     ['counts orphans', [group('claimed', 40)], {}, { orphans: 9 }, { create: 1, remove: 0 }],
     [
       'removes no idle one for an orphan that is found',
@@ -245,7 +259,7 @@ const anyInput: fc.Arbitrary<PlanInput> = fc
 
 const countOf = ({ groups }: PlanInput, test: (group: Group) => boolean) =>
   groups.filter(test).reduce((sum, { count }) => sum + count, 0)
-const aliveOf = (input: PlanInput) => countOf(input, () => true) + input.orphans
+const aliveOf = (input: PlanInput) => countOf(input, () => true) + (input.orphans ?? 0)
 const shelfOf = (input: PlanInput) => countOf(input, ({ shelf }) => shelf)
 const comingOf = (input: PlanInput) =>
   countOf(
