@@ -26,23 +26,27 @@ try {
   const log = createLog(config)
   for (const warning of config.warnings) log.warn(warning)
   log.info({ role, ...describeConfig(config) }, 'starting')
-  const pool = await runPool(config, env, role, log)
-  process.stdout.write(banner(config, pool))
+  const starting = runPool(config, env, role, log)
 
+  // From the first moment on: what a start has begun by then (a database, a Sprite's processes) is ended in order too.
   let stopping = false
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
       if (stopping) return
       stopping = true
       log.info({ signal }, 'stopping: nothing new is begun, what is under way is recorded')
-      void pool.stop().then(
-        () => process.exit(0),
-        (error: unknown) => {
-          log.error({ error: String(error) }, 'the end was not orderly')
-          process.exit(1)
-        },
-      )
+      void starting
+        .then((pool) => pool.stop())
+        .then(
+          () => process.exit(0),
+          (error: unknown) => {
+            log.error({ error: String(error) }, 'the end was not orderly')
+            process.exit(1)
+          },
+        )
     })
+  const pool = await starting
+  if (!stopping) process.stdout.write(banner(config, pool))
 } catch (error) {
   // What a person can put right comes with its remedy; a stack would only hide it.
   const plain = error instanceof ConfigError || error instanceof CannotStart || isAddressInUse(error)

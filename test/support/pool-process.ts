@@ -75,9 +75,12 @@ export interface Ended {
   output: string
 }
 
-/** Runs it until it ends by itself: for starts that are refused. */
-export async function runToEnd(options: ProcessOptions): Promise<Ended> {
+/** Runs it until it ends: by itself, or by a Ctrl-C as soon as it says `interruptAt`. */
+export async function runToEnd(options: ProcessOptions, interruptAt?: string): Promise<Ended> {
   const { child, output } = launch(options)
+  child.stdout?.on('data', () => {
+    if (interruptAt && output().includes(interruptAt)) child.kill('SIGINT')
+  })
   const timer = setTimeout(() => child.kill('SIGKILL'), START_LIMIT_MS)
   const [code] = (await once(child, 'close')) as [number | null]
   clearTimeout(timer)
