@@ -10,6 +10,7 @@ import { metricsPlugin } from './plugins/metrics.ts'
 import { openapiPlugin } from './plugins/openapi.ts'
 import { poolPlugin } from './plugins/pool.ts'
 import { securityPlugin } from './plugins/security.ts'
+import { agentActionRoutes } from './routes/agent-actions.ts'
 import { agentRoutes } from './routes/agents.ts'
 import { claimRoute } from './routes/claim.ts'
 import { claimRoutes } from './routes/claims.ts'
@@ -112,6 +113,7 @@ const onePool =
       agentRoutes,
       claimRoute,
       claimRoutes,
+      agentActionRoutes,
       instanceRoutes,
       supplyRoutes,
       operationRoutes,

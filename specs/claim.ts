@@ -19,6 +19,7 @@ export const ENDED: readonly ClaimPhase[] = ['Released', 'Failed', 'Cancelled', 
 
 export const MAX_INSTRUCTIONS_BYTES = 256 * 1024
 const MAX_EXTRA_BYTES = 16 * 1024
+const MAX_MESSAGE_BYTES = 64 * 1024
 /** Fields of the gateway's request that are ours or the gateway's own: `extra` may not carry them. */
 const RESERVED = ['name', 'profileName', 'env', 'instructions', 'inviteUrl', 'accountId']
 
@@ -89,21 +90,32 @@ export function joinUrlFault(link: string, env: XmtpEnv): string | null {
 /** s, from ten of them to a year. */
 export const TtlSeconds = z.int().min(10).max(31_536_000)
 
+export const AgentName = z
+  .string()
+  .min(1, 'a name of 1–100 characters')
+  .refine((name) => [...name].length <= 100, 'a name of 1–100 characters')
+  .refine((name) => !/\p{Cc}/u.test(name), 'no control characters')
+  .superRefine(isText)
+  .refine((name) => name.trim().length > 0, 'a name that can be seen')
+
+export const Instructions = z
+  .string()
+  .min(1, 'at least 1 character')
+  .refine((text) => bytes(text) <= MAX_INSTRUCTIONS_BYTES, 'at most 256 KB')
+  .superRefine(isText)
+
+/** What is said in a conversation by its agent. */
+export const Message = z
+  .string()
+  .refine((text) => text.trim().length > 0, 'at least 1 character that can be seen')
+  .refine((text) => bytes(text) <= MAX_MESSAGE_BYTES, 'at most 64 KB')
+  .superRefine(isText)
+
 /** Body of a claim. Unknown fields are dropped here and named in the answer's warnings by the API. */
 export const claimRequest = (env: XmtpEnv) =>
   z.object({
-    agentName: z
-      .string()
-      .min(1, 'a name of 1–100 characters')
-      .refine((name) => [...name].length <= 100, 'a name of 1–100 characters')
-      .refine((name) => !/\p{Cc}/u.test(name), 'no control characters')
-      .superRefine(isText)
-      .refine((name) => name.trim().length > 0, 'a name that can be seen'),
-    instructions: z
-      .string()
-      .min(1, 'at least 1 character')
-      .refine((text) => bytes(text) <= MAX_INSTRUCTIONS_BYTES, 'at most 256 KB')
-      .superRefine(isText),
+    agentName: AgentName,
+    instructions: Instructions,
     joinUrl: z
       .string()
       .superRefine((link, context) => {

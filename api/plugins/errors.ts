@@ -12,6 +12,7 @@ import {
   OperationUnsuccessful,
   Unauthorized,
 } from '../errors.ts'
+import { reasonOf } from '../shapes/operation.ts'
 
 interface Problem {
   status: number
@@ -131,13 +132,15 @@ function endedClaim({ claim, message }: ClaimEnded): Problem {
 
 function unsuccessful({ operation, message }: OperationUnsuccessful): Problem {
   const facts = { operationId: operation.id }
+  const reason = reasonOf(operation)
+  if (reason === 'ClaimEnded') return { status: 409, code: reason, error: message, facts }
   switch (operation.phase) {
     case 'Expired':
       return { status: 504, code: 'OperationExpired', error: message, facts }
     case 'Cancelled':
       return { status: 409, code: 'OperationCancelled', error: message, facts }
     default:
-      return { status: 502, code: 'OperationFailed', error: message, facts }
+      return { status: 502, code: reason ?? 'OperationFailed', error: message, facts }
   }
 }
 

@@ -9,6 +9,8 @@ export const OperationShape = z.object({
   wanted: z.int(),
   done: z.int(),
   failed: z.int(),
+  /** Why it did not succeed: CamelCase, and stable. */
+  reason: z.string().nullable(),
   message: z.string().nullable(),
   result: z.record(z.string(), z.unknown()).nullable(),
   createdAt: Instant,
@@ -16,6 +18,11 @@ export const OperationShape = z.object({
   finishedAt: Instant.nullable(),
   deadlineAt: Instant,
 })
+
+/** null: it succeeded, goes on, or has nothing to add to its phase. */
+export function reasonOf({ result }: Pick<Operation, 'result'>): string | null {
+  return typeof result?.reason === 'string' ? result.reason : null
+}
 
 export function toOperation(operation: Operation): z.infer<typeof OperationShape> {
   return {
@@ -25,6 +32,7 @@ export function toOperation(operation: Operation): z.infer<typeof OperationShape
     wanted: operation.wanted,
     done: operation.done,
     failed: operation.failed,
+    reason: reasonOf(operation),
     message: operation.message,
     result: operation.result,
     createdAt: instantOf(operation.createdAt),

@@ -4,7 +4,15 @@ import { deadline } from '../../specs/clock.ts'
 import { isPage, parseObject, readBody } from '../sprites/body.ts'
 import { failureWord, scrub } from '../sprites/scrub.ts'
 import { GatewayBound, GatewayRejected, GatewayUnauthorized, GatewayUnknown } from './errors.ts'
-import { ConversationWire, JoinWire, StatusWire } from './schemas.ts'
+import {
+  ConversationWire,
+  ExplodeWire,
+  JoinWire,
+  LockWire,
+  RenameWire,
+  SendWire,
+  StatusWire,
+} from './schemas.ts'
 import { requireSecureUrl } from './secure-url.ts'
 
 export type GatewayState =
@@ -40,7 +48,23 @@ export interface GatewayClient {
     options: { timeoutMs: number },
     signal?: AbortSignal,
   ): Promise<JoinAnswer>
+  /** Says something in its conversation. Like all below not idempotent, and `GatewayRejected` where there is none. */
+  send(...request: Order<{ message: string }>): Promise<{ messageId: string }>
+  rename(...request: Order<{ name: string }>): Promise<void>
+  /** Nobody new comes in; or again, with `unlock`. */
+  lock(...request: Order<{ unlock: boolean }>): Promise<{ locked: boolean }>
+  /** Ends the conversation for all who are in it. */
+  explode(...request: Order<Record<string, never>>): Promise<void>
 }
+
+/** What goes to a gateway that holds a conversation. */
+type Order<Body> = [
+  url: string,
+  key: string,
+  body: Body,
+  options: { timeoutMs: number },
+  signal?: AbortSignal,
+]
 
 /** A port of a Sprite on which nobody listens hangs rather than refuses. */
 const STATUS_TIMEOUT_MS = 10_000
@@ -155,6 +179,28 @@ export function createGatewayClient(config: {
       const question = { operation: 'join', url, path: '/convos/join', key, body, timeoutMs, signal }
       const answer = await order(question, JoinWire)
       return answer.status === 'joined' ? answer : { status: 'waiting' }
+    },
+
+    async send(url, key, body, { timeoutMs }, signal) {
+      const path = '/convos/conversation/send'
+      const answer = await order({ operation: 'send', url, path, key, body, timeoutMs, signal }, SendWire)
+      return { messageId: answer.messageId }
+    },
+
+    async rename(url, key, body, { timeoutMs }, signal) {
+      const path = '/convos/rename'
+      await order({ operation: 'rename', url, path, key, body, timeoutMs, signal }, RenameWire)
+    },
+
+    async lock(url, key, body, { timeoutMs }, signal) {
+      const path = '/convos/lock'
+      const answer = await order({ operation: 'lock', url, path, key, body, timeoutMs, signal }, LockWire)
+      return { locked: answer.locked }
+    },
+
+    async explode(url, key, body, { timeoutMs }, signal) {
+      const path = '/convos/explode'
+      await order({ operation: 'explode', url, path, key, body, timeoutMs, signal }, ExplodeWire)
     },
   }
 }

@@ -24,3 +24,8 @@ export const JoinWire = z.discriminatedUnion('status', [
   z.object({ status: z.literal('joined'), conversationId: z.string().min(1) }),
   z.object({ status: z.literal('waiting_for_acceptance') }),
 ])
+
+export const SendWire = z.object({ success: z.literal(true), messageId: z.string().min(1) })
+export const RenameWire = z.object({ ok: z.literal(true) })
+export const LockWire = z.object({ ok: z.literal(true), locked: z.boolean() })
+export const ExplodeWire = z.object({ ok: z.literal(true), exploded: z.literal(true) })

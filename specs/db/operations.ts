@@ -1,5 +1,5 @@
 import { NotFound } from '../errors.ts'
-import type { Operation, OperationKind, OperationPhase, Selector } from '../operation.ts'
+import type { Operation, OperationAttempt, OperationKind, OperationPhase, Selector } from '../operation.ts'
 import type { Sql } from './connect.ts'
 import type { Fence } from './pools.ts'
 import { operationFromRow, type Row } from './rows.ts'
@@ -98,10 +98,67 @@ export async function writeOperation(
   const rows = await sql`
     with lease as materialized (select 1 from leases where pool = ${fence.pool} and epoch = ${fence.epoch} for key share)
     update operations set phase = ${status.phase}, done = ${status.done ?? 0}, failed = ${status.failed ?? 0},
+           arguments = case when ${ends} and kind = 'action' then '{}' else arguments end, -- somebody's words are kept no longer
            message = ${status.message ?? null}, result = ${status.result ? sql.json(status.result as never) : null},
            started_at = coalesce(started_at, pool_now()), finished_at = case when ${ends} then pool_now() end
       from lease where id = ${id} and phase in ('Pending', 'Running')
     returning tell(case when ${ends} then jsonb_build_object('kind', 'operation-done', 'pool', pool, 'ids', jsonb_build_array(id)) end)`
+  return rows.length > 0
+}
+
+/** The oldest that this claim's agent has yet to do, begun or not; null: nothing. */
+export async function nextAgentAction(sql: Sql, claim: string): Promise<Operation | null> {
+  const [row] = await sql<Row[]>`
+    select * from operations
+     where kind = 'action' and phase in ('Pending', 'Running') and selector ->> 'claim' = ${claim}
+     order by created_at, id limit 1`
+  return row ? operationFromRow(row) : null
+}
+
+/** Commits the attempt before its request is sent. False: cancelled, overdue, begun by somebody else, or we do not lead. */
+export async function beginAgentAction(
+  sql: Sql,
+  fence: Fence,
+  id: string,
+  attempt: OperationAttempt,
+): Promise<boolean> {
+  const rows = await sql`
+    with lease as materialized (select 1 from leases where pool = ${fence.pool} and epoch = ${fence.epoch} for key share)
+    update operations set phase = 'Running', attempt = ${sql.json({ ...attempt })}, started_at = pool_now()
+      from lease where id = ${id} and phase = 'Pending' and cancelled_at is null and deadline_at > pool_now()
+    returning id`
+  return rows.length > 0
+}
+
+export interface AgentActionEnd {
+  phase: 'Succeeded' | 'Failed'
+  message: string | null
+  result: Record<string, unknown> | null
+  /** What the claim's row says from now on. */
+  claim?: { agentName?: string; instructions?: string; released?: boolean }
+}
+
+/** The outcome of a call that was made: written where the attempt still is this one, whoever leads by now. */
+export async function endAgentAction(
+  sql: Sql,
+  id: string,
+  attempt: string,
+  { phase, message, result, claim = {} }: AgentActionEnd,
+): Promise<boolean> {
+  const rows = await sql`
+    with ended as (
+      update operations set phase = ${phase}, done = ${phase === 'Succeeded' ? 1 : 0}, failed = ${phase === 'Failed' ? 1 : 0},
+             message = ${message}, result = ${result ? sql.json(result as never) : null}, arguments = '{}', finished_at = pool_now()
+       where id = ${id} and phase = 'Running' and attempt ->> 'id' = ${attempt}
+      returning id, pool, selector ->> 'claim' as claim_id),
+    changed as (
+      update claims c set
+        agent_name = coalesce(${claim.agentName ?? null}, agent_name),
+        instructions = coalesce(${claim.instructions ?? null}, instructions),
+        released_at = case when ${claim.released === true} then coalesce(released_at, pool_now()) else released_at end
+        from ended
+       where c.id = ended.claim_id and c.ended_at is null and ${Object.keys(claim).length > 0})
+    select tell(jsonb_build_object('kind', 'operation-done', 'pool', pool, 'ids', jsonb_build_array(id))) from ended`
   return rows.length > 0
 }
 

@@ -4,7 +4,13 @@ import { z } from 'zod'
 import type { Claim, ClaimPhase } from '../claim.ts'
 import { Condition } from '../condition.ts'
 import { Attempt, type Instance, type InstanceId, type InstanceStatus, Progress } from '../instance.ts'
-import type { Operation, OperationKind, OperationPhase, Selector } from '../operation.ts'
+import {
+  type Operation,
+  OperationAttempt,
+  type OperationKind,
+  type OperationPhase,
+  type Selector,
+} from '../operation.ts'
 
 export type Row = Record<string, unknown>
 
@@ -105,6 +111,7 @@ export function operationFromRow(row: Row): Operation {
     cancelledAt: instant(row.cancelled_at),
     createdAt: date(row.created_at),
     phase: row.phase as OperationPhase,
+    attempt: lenient(OperationAttempt, row.attempt),
     picked: integer(row.picked),
     done: integer(row.done),
     failed: integer(row.failed),

@@ -122,10 +122,24 @@ describe('join', () => {
   })
 })
 
-const orders: [string, GatewayClient['converse'] | GatewayClient['join']][] = [
-  ['converse', client.converse],
-  ['join', client.join],
-]
+describe('of its conversation', () => {
+  it.each([
+    ['send', 'conversation/send', { message: 'Hi' }, { success: true, messageId: 'm1' }, { messageId: 'm1' }],
+    ['rename', 'rename', { name: 'Bob' }, { ok: true }, undefined],
+    ['lock', 'lock', { unlock: true }, { ok: true, locked: false }, { locked: false }],
+    ['explode', 'explode', {}, { ok: true, exploded: true }, undefined],
+  ] as const)('asks to %s', async (verb, path, body, reply, wanted) => {
+    const seen = answer(json(reply))
+    const call = client[verb] as unknown as GatewayClient['converse'] // one shape for four bodies
+    await expect(call(URL_OF_SPRITE, KEY, body, LONG)).resolves.toEqual(wanted)
+    expect(seen).toMatchObject([{ url: `${URL_OF_SPRITE}/convos/${path}`, method: 'POST' }])
+    expect(JSON.parse(seen[0]?.body ?? '')).toEqual(body)
+  })
+})
+
+const orders = (['converse', 'join', 'send', 'rename', 'lock', 'explode'] as const).map(
+  (verb) => [verb, client[verb] as GatewayClient['converse']] as const, // whatever the body: here only its failures matter
+)
 
 describe.each(orders)('%s', (_, call) => {
   it.each([
@@ -139,7 +153,7 @@ describe.each(orders)('%s', (_, call) => {
     ['500', json({ error: 'it was made all the same' }, 500), 'GatewayUnknown'],
     ['502 in a page', page(502), 'GatewayUnknown'],
     ['a page', page(200), 'GatewayUnknown'],
-    ['other JSON', json({ ok: true }), 'GatewayUnknown'],
+    ['other JSON', json({ hello: 'world' }), 'GatewayUnknown'],
     ['half an answer', () => new HttpResponse('{"conversationId":"c'), 'GatewayUnknown'],
     ['no connection', refused, 'GatewayUnknown'],
   ])('turns %s into %s', async (_name, reply, wanted) => {

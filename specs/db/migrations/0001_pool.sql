@@ -192,6 +192,7 @@ create table operations (
   created_at timestamptz not null default clock_timestamp(),
   -- status
   phase text not null default 'Pending' check (phase in ('Pending', 'Running', 'Succeeded', 'Failed', 'Cancelled', 'Expired')),
+  attempt jsonb,                                -- a call that is sent at most once: {id, until}
   picked int not null default 0,                -- instances made or marked so far: begun twice, it does nothing twice
   done int not null default 0,
   failed int not null default 0,
@@ -202,6 +203,8 @@ create table operations (
 );
 create index operations_open on operations (pool, created_at) where phase in ('Pending', 'Running');
 create index operations_history on operations (pool, created_at desc);
+create index operations_of_claim on operations ((selector ->> 'claim'), created_at)
+  where kind = 'action' and phase in ('Pending', 'Running');
 create index operations_of_instance on operations ((selector ->> 'instance'), created_at desc) where kind = 'action';
 
 create table leases (
