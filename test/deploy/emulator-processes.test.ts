@@ -86,7 +86,10 @@ describe('the end of an emulator', () => {
 
     const next = await startWorld({ dataDir: world.dataDir })
     expect(next.base).toBe(world.base)
-    expect((await next.json('GET', '/sprites/a')).body).toEqual(made)
+    expect((await next.json('GET', '/sprites/a')).body).toEqual({
+      ...made,
+      last_running_at: expect.any(String),
+    })
     expect((await next.read('a', '/home/sprite/run.sh')).text).toBe(SERVICE)
     expect((await next.json('GET', '/sprites/a/checkpoints/v1')).body.comment).toBe('kept')
     const services = (await next.json('GET', '/sprites/a/services')).body

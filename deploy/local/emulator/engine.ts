@@ -1,3 +1,5 @@
+import type { Power } from './power.ts'
+
 /**
  * What stands behind the HTTP surface of the emulator. The surface (`http/`) speaks the Sprites API: paths, frames,
  * streams, error bodies. An engine holds the Sprites themselves and knows nothing of HTTP.
@@ -18,10 +20,18 @@ export interface Engine {
   files(name: string): Files
   checkpoints(name: string): Checkpoints
   services(name: string): Services
+  /** Whether it runs, and what keeps it running. */
+  power(name: string): Power
+  /** Ends every process and starts the services, as a machine that starts anew does; the disk stays. */
+  restart(name: string): Promise<void>
+  /** Calls `listener` with a Sprite that was made, changed, or woke or fell asleep; the returned function ends that. */
+  watch(listener: (sprite: Sprite) => void): () => void
   /** Ends every process of every Sprite and waits for their end. The Sprites stay, and are there after a restart. */
   close(): Promise<void>
 }
 
+/** `warm` is suspended with its memory, `cold` is off. */
+export type SpriteStatus = 'running' | 'warm' | 'cold'
 export type UrlAuth = 'sprite' | 'public'
 export interface UrlSettings {
   auth: UrlAuth
@@ -35,7 +45,11 @@ export interface Sprite {
   url: string
   urlSettings: UrlSettings
   labels: string[]
-  /** ms since the epoch. */
+  status: SpriteStatus
+  /** ms since the epoch, as all of them here. */
+  lastRunningAt: number
+  /** When it last fell asleep; null: never. */
+  lastWarmingAt: number | null
   createdAt: number
   updatedAt: number
 }
@@ -153,8 +167,8 @@ export type ServiceEvent =
 export interface Services {
   list(): Service[]
   get(name: string): Service
-  /** Creates or replaces, then starts. Refused when another service has the HTTP port. */
-  put(definition: ServiceDefinition): Promise<void>
+  /** Creates or replaces, then starts. Refused when another service has the HTTP port, unless it may share it. */
+  put(definition: ServiceDefinition, options: { sharesPort: boolean }): Promise<void>
   remove(name: string): Promise<void>
   start(name: string): Promise<void>
   stop(name: string, timeoutMs: number): Promise<void>

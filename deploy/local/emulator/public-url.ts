@@ -1,17 +1,12 @@
 import { once } from 'node:events'
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { connect, type Socket } from 'node:net'
-import type { Duplex } from 'node:stream'
-import type { Clock } from '../../../specs/clock.ts'
-import { Refusal, type UrlAuth } from './engine.ts'
+import type { Duplex, Readable } from 'node:stream'
+import { answerFailure, createDoor, type DoorConfig, forwardedHeaders } from './door.ts'
 import { sendJson } from './http/answer.ts'
-import { bearerOf, refuseBrowsers, sameSecret } from './http/guard.ts'
 import { appPortOf, listenOnPair } from './ports.ts'
 
 const LOOPBACK = '127.0.0.1'
-/** A request that nobody answers hangs until its client gives up; one whose client never does, until this. */
-const HANG_LIMIT_MS = 900_000
-const LOGIN_PAGE = 'https://sprites.dev/auth/sprite'
 
 export interface PublicUrl {
   url: string
@@ -21,40 +16,29 @@ export interface PublicUrl {
   close(): Promise<void>
 }
 
-/**
- * The door in front of one Sprite's port 8080. Where nobody listens behind it a request hangs, as at the real edge:
- * no 502, so every probe needs a timeout of its own. In the mode `sprite` the token is asked for (302 to a login page
- * without it, never 401) and taken off before the app sees the request; in the mode `public` nothing is touched.
- */
-export async function openPublicUrl(config: {
-  preferredPort: number | null
-  token: string
-  auth: () => UrlAuth
-  clock: Clock
-}): Promise<PublicUrl> {
-  const { token, auth, clock } = config
+/** A door with a port of its own, and a real app on the port beside it. */
+export async function openPublicUrl(
+  config: Omit<DoorConfig, 'url'> & { preferredPort: number | null },
+): Promise<PublicUrl> {
+  const { auth } = config
   const server = createServer()
   const raw = new Set<Duplex>() // upgraded connections: the server no longer knows them
   const port = await listenOnPair(server, config.preferredPort)
   const appPort = appPortOf(port)
   const url = `http://${LOOPBACK}:${port}`
+  const door = createDoor({ ...config, url: () => url })
 
-  /** False after it has sent the answer itself. */
-  function isLetIn(request: IncomingMessage): boolean {
-    refuseBrowsers(request)
-    return auth() === 'public' || sameSecret(bearerOf(request), token)
-  }
-
-  function hang(socket: Duplex): void {
-    const cancel = clock.after(HANG_LIMIT_MS, () => socket.destroy())
-    socket.once('close', cancel)
-  }
-
-  function forward(request: IncomingMessage, response: ServerResponse): void {
-    const headers = forwardedHeaders(request, auth())
+  function forward(request: IncomingMessage, response: ServerResponse, input: Readable): void {
     const { method, url: path } = request
     // No agent: a kept-alive connection to an app that was restarted would fail the next request.
-    const onward = httpRequest({ host: LOOPBACK, port: appPort, method, path, headers, agent: false })
+    const onward = httpRequest({ host: LOOPBACK, port: appPort, method, path, agent: false })
+    const headers = forwardedHeaders(request, auth())
+    const isReplayed = input !== request // its length may be another one
+    for (let at = 0; at + 1 < headers.length; at += 2) {
+      const [name = '', value = ''] = [headers[at], headers[at + 1]]
+      if (isReplayed && /^(content-length|transfer-encoding|expect)$/i.test(name)) continue
+      onward.appendHeader(name, value)
+    }
     onward.once('response', (answer) => {
       answer.once('error', () => response.destroy())
       try {
@@ -65,44 +49,33 @@ export async function openPublicUrl(config: {
       }
     })
     onward.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') return hang(request.socket)
+      if (error.code === 'ECONNREFUSED') return door.hang(request.socket)
       if (response.headersSent) return void response.destroy()
       response
         .writeHead(502, { 'content-type': 'text/html', connection: 'close' })
         .end('<h1>502 Bad Gateway</h1>\n')
     })
     response.once('close', () => onward.destroy())
-    request.pipe(onward)
+    input.pipe(onward)
   }
 
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
-    try {
-      if (!isLetIn(request)) {
-        const back = encodeURIComponent(url + (request.url ?? '/'))
-        return void response.writeHead(302, { location: `${LOGIN_PAGE}?return_url=${back}` }).end()
-      }
-    } catch (error) {
-      const { status, body } =
-        error instanceof Refusal ? error : new Refusal(500, { error: 'internal server error' })
-      return sendJson(response, status, body)
-    }
-    try {
-      forward(request, response)
-    } catch {
-      sendJson(response, 400, { error: 'malformed request' }) // a path that may come in but not go out again
-    }
+    door
+      .pass(request, response, request.url ?? '/', (input) => {
+        try {
+          forward(request, response, input)
+        } catch {
+          sendJson(response, 400, { error: 'malformed request' }) // a path that may come in but not go out again
+        }
+      })
+      .catch((error: unknown) => answerFailure(request, response, error))
   })
 
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    raw.add(socket)
-    socket.once('close', () => raw.delete(socket)).on('error', () => socket.destroy())
-    try {
-      if (!isLetIn(request)) {
-        return void socket.end(`HTTP/1.1 302 Found\r\nlocation: ${LOGIN_PAGE}\r\nconnection: close\r\n\r\n`)
-      }
-    } catch {
-      return void socket.end('HTTP/1.1 403 Forbidden\r\nconnection: close\r\n\r\n')
-    }
+  async function passUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    if (!door.letsIn(request, socket)) return
+    const release = await door.hold(socket)
+    socket.once('close', release)
+    if (socket.destroyed) return release()
     const app: Socket = connect(appPort, LOOPBACK)
     app.once('connect', () => {
       app.write(
@@ -113,10 +86,16 @@ export async function openPublicUrl(config: {
       app.once('close', () => socket.destroy())
     })
     app.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ECONNREFUSED') hang(socket)
+      if (error.code === 'ECONNREFUSED') door.hang(socket)
       else socket.destroy()
     })
     socket.once('close', () => app.destroy())
+  }
+
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    raw.add(socket)
+    socket.once('close', () => raw.delete(socket)).on('error', () => socket.destroy())
+    passUpgrade(request, socket, head).catch(() => socket.destroy())
   })
 
   return {
@@ -131,22 +110,6 @@ export async function openPublicUrl(config: {
       await closed
     },
   }
-}
-
-/** As the edge does: the client's own `X-Forwarded-For` is kept in front, `Sprite-Client-Ip` is never the client's. */
-function forwardedHeaders(request: IncomingMessage, auth: UrlAuth): string[] {
-  const headers: string[] = []
-  for (let at = 0; at + 1 < request.rawHeaders.length; at += 2) {
-    const [name = '', value = ''] = [request.rawHeaders[at], request.rawHeaders[at + 1]]
-    const lower = name.toLowerCase()
-    if (lower === 'sprite-client-ip' || lower === 'x-forwarded-for') continue
-    if (lower === 'authorization' && auth === 'sprite') continue
-    headers.push(name, value)
-  }
-  const claimed = request.headers['x-forwarded-for']
-  const hops = [...(claimed === undefined ? [] : [claimed].flat()), LOOPBACK]
-  headers.push('Sprite-Client-Ip', LOOPBACK, 'X-Forwarded-For', hops.join(', '), 'Via', '1.1 fly.io')
-  return headers
 }
 
 function headLines(headers: string[]): string {

@@ -177,13 +177,13 @@ export function serviceManager(deps: Deps) {
   const services: Services = {
     list: () => [...entries.values()].map(toService),
     get: (name) => toService(entryOf(name)),
-    put: (definition) =>
+    put: (definition, { sharesPort }) =>
       change(async () => {
         const { name } = definition
         const rival = [...entries.values()].find(
           (entry) => entry.definition.http_port !== null && entry.definition.name !== name,
         )
-        if (definition.http_port !== null && rival) {
+        if (definition.http_port !== null && rival && !sharesPort) {
           throw new Refusal(409, { error: 'another service already has an HTTP port configured' })
         }
         const old = entries.get(name)

@@ -1,4 +1,5 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { Duplex, Readable } from 'node:stream'
 import type { z } from 'zod'
 import { Refusal } from '../engine.ts'
 
@@ -12,10 +13,10 @@ export function sendEmpty(response: ServerResponse, status = 204): void {
   response.writeHead(status).end()
 }
 
-export async function readBody(request: IncomingMessage, limitBytes: number): Promise<Buffer> {
+export async function readBody(input: Readable, limitBytes: number): Promise<Buffer> {
   const pieces: Buffer[] = []
   let size = 0
-  for await (const piece of request) {
+  for await (const piece of input) {
     size += piece.length
     if (size > limitBytes) throw new Refusal(413, { error: 'request body too large' })
     pieces.push(piece)
@@ -24,11 +25,8 @@ export async function readBody(request: IncomingMessage, limitBytes: number): Pr
 }
 
 /** An empty body is `{}`. What does not parse is a 400 in the API's two shapes. */
-export async function readJson<T extends z.ZodType>(
-  request: IncomingMessage,
-  schema: T,
-): Promise<z.infer<T>> {
-  const text = (await readBody(request, JSON_LIMIT_BYTES)).toString('utf8')
+export async function readJson<T extends z.ZodType>(input: Readable, schema: T): Promise<z.infer<T>> {
+  const text = (await readBody(input, JSON_LIMIT_BYTES)).toString('utf8')
   const parsed = schema.safeParse(text.trim() === '' ? {} : parseJson(text))
   if (parsed.success) return parsed.data
   throw new Refusal(400, {
@@ -59,4 +57,17 @@ export function ndjson(response: ServerResponse) {
       response.end()
     },
   }
+}
+
+/** A refused upgrade is plain HTTP: only clients that look at the response can read it. */
+export function sendUpgradeRefusal(
+  socket: Duplex,
+  status: number,
+  body: unknown = { error: 'refused' },
+): void {
+  const text = typeof body === 'string' ? body : JSON.stringify(body)
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${typeof body === 'string' ? 'text/plain' : 'application/json'}\r\n` +
+      `content-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
+  )
 }

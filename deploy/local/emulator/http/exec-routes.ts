@@ -1,7 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import { parseDuration } from '../duration.ts'
-import { type ExecCommand, type ExecSession, type OutputStream, Refusal } from '../engine.ts'
-import type { Call, Route } from './router.ts'
+import { type ExecCommand, type OutputStream, Refusal } from '../engine.ts'
+import { sendEmpty } from './answer.ts'
+import type { Route } from './router.ts'
+import { RUNTIME_VERSION } from './runtime-version.ts'
+import { openSession } from './session-routes.ts'
 
 /** How long a command without a terminal outlives its client, when the client did not say. */
 const RUN_AFTER_DISCONNECT_MS = 10_000
@@ -14,22 +17,33 @@ export const EXIT_FRAME = 3
 export const execRoutes: Route[] = [
   {
     method: 'POST',
+    operation: 'exec',
+    asleep: 'wakes',
     path: '/v1/sprites/:name/exec',
-    async handle(call) {
-      const { request, response, params, query, engine } = call
-      // Output may come before `exec` resolves; a refusal replaces the header.
+    async handle({ input, response, params, query, engine, sessions }) {
+      const session = await openSession({ engine, sessions, name: params.name ?? '', query })
       response.setHeader('content-type', 'application/octet-stream')
-      const session = await engine.exec(params.name ?? '', commandOf(query), (stream, bytes) =>
-        writeFrame(response, stream, bytes),
-      )
       response.flushHeaders()
-      request.on('data', (bytes: Buffer) => session.writeStdin(bytes))
-      request.on('end', () => session.endStdin())
-      killAfterDisconnect(call, session)
+      const detach = session.attach((stream, bytes) => writeFrame(response, stream, bytes))
+      if (response.closed) detach()
+      response.once('close', detach)
+      input.on('data', (bytes: Buffer) => session.exec.writeStdin(bytes))
+      input.on('end', () => session.exec.endStdin())
       const code = await session.exited
       if (code === null) return void response.destroy()
       await writeFrame(response, EXIT_FRAME, Buffer.from([code]))
       response.end()
+    },
+  },
+  {
+    method: 'HEAD',
+    operation: 'get',
+    path: '/v1/sprites/:name/exec',
+    /** How the Go SDK learns the runtime's version. */
+    handle({ response, params, engine }) {
+      engine.get(params.name ?? '')
+      response.setHeader('sprite-version', RUNTIME_VERSION)
+      sendEmpty(response, 200)
     },
   },
 ]
@@ -46,15 +60,6 @@ function writeFrame(
       response.off('close', resolve)
       resolve()
     })
-  })
-}
-
-function killAfterDisconnect({ response, query, clock }: Call, session: ExecSession): void {
-  const afterMs = runAfterDisconnectMs(query)
-  response.once('close', () => {
-    if (response.writableFinished || afterMs === null) return
-    const cancel = clock.after(afterMs, () => session.kill())
-    void session.exited.then(cancel)
   })
 }
 
@@ -78,7 +83,6 @@ export function commandOf(query: URLSearchParams): ExecCommand {
     if (at < 1) throw new Refusal(400, { error: 'invalid env' })
     env[pair.slice(0, at)] = pair.slice(at + 1)
   }
-  runAfterDisconnectMs(query)
   if ([...query.values()].some((value) => value.includes('\0')))
     throw new Refusal(400, { error: 'invalid argument' })
   return {

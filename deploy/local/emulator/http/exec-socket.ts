@@ -2,10 +2,12 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { RawData, WebSocket, WebSocketServer } from 'ws'
 import { z } from 'zod'
-import type { Clock } from '../../../../specs/clock.ts'
-import type { Engine, ExecSession } from '../engine.ts'
-import { commandOf, EXIT_FRAME, runAfterDisconnectMs } from './exec-routes.ts'
+import { type Clock, sleep } from '../../../../specs/clock.ts'
+import type { ExecSession, OutputSink } from '../engine.ts'
+import type { Faults } from '../faults/faults.ts'
+import { EXIT_FRAME } from './exec-routes.ts'
 import type { SurfaceOptions } from './router.ts'
+import type { Session } from './sessions.ts'
 
 const STDIN_FRAME = 0
 const STDIN_END_FRAME = 4
@@ -17,58 +19,57 @@ interface SocketCall {
   socket: Duplex
   head: Buffer
   sockets: WebSocketServer
-  query: URLSearchParams
-  name: string
-  engine: Engine
+  session: Session
+  sprite: string
+  faults: Faults
   clock: Clock
   options: SurfaceOptions
 }
 
 /**
- * `WSS /exec`. The command runs before the upgrade is answered, so one that cannot start is refused as plain HTTP.
- * Binary frames carry their stream in the first byte; text frames are JSON, `session_info` comes first. A command
- * that lost its Sprite (restore, delete) loses its socket without an exit frame: nobody knows how it ended.
+ * Joins a socket to a command that runs already, so one that cannot start was refused as plain HTTP. Binary frames carry
+ * their stream in the first byte; text frames are JSON, `session_info` comes first. A command that lost its Sprite
+ * (restore, delete) loses its socket without an exit frame: nobody knows how it ended.
  */
-export async function serveExecSocket(call: SocketCall): Promise<void> {
-  const { request, socket, head, sockets, query, name, engine, clock, options } = call
-  const afterMs = runAfterDisconnectMs(query)
-  const gone = new Promise<void>((resolve) => socket.once('close', () => resolve()))
-  const opened = Promise.withResolvers<WebSocket | null>()
-  const session = await engine.exec(name, commandOf(query), async (stream, bytes) => {
-    await send(await opened.promise, Buffer.concat([Buffer.from([stream]), bytes]))
-  })
-  void gone.then(() => {
-    opened.resolve(null) // hung up before the upgrade: whatever it prints goes nowhere
-    if (afterMs === null) return
-    const cancel = clock.after(afterMs, () => session.kill())
-    void session.exited.then(cancel)
-  })
-
+export function serveExecSocket(call: SocketCall): void {
+  const { request, socket, head, sockets, session, sprite, faults, clock } = call
+  if (socket.destroyed) {
+    session.attach(() => {})() // hung up meanwhile: whatever it prints goes nowhere
+    return
+  }
+  const muteMs = faults.take(['mute'], 'exec', sprite)?.ms ?? 0
+  const muted = muteMs > 0 ? sleep(clock, muteMs) : null
   sockets.handleUpgrade(request, socket, head, (client) => {
+    const output: OutputSink = async (stream, bytes) => {
+      await muted
+      await send(client, Buffer.concat([Buffer.from([stream]), bytes]))
+    }
     client.on('error', () => client.terminate())
-    client.on('message', (data, isBinary) => receive(session, data, isBinary))
+    client.on('message', (data, isBinary) => receive(session.exec, data, isBinary))
     client.send(JSON.stringify(sessionInfo(session)))
-    opened.resolve(client)
-    void finish(client, session, clock, options.execLingerMs)
+    client.once('close', session.attach(output))
+    void finish(client, call, muted)
   })
 }
 
 async function finish(
   client: WebSocket,
-  session: ExecSession,
-  clock: Clock,
-  lingerMs: number,
+  { session, sprite, faults, clock, options }: SocketCall,
+  muted: Promise<void> | null,
 ): Promise<void> {
   const code = await session.exited
+  await muted
   if (code === null) return client.terminate()
+  if (faults.take(['no-exit-frame'], 'exec', sprite)) return client.close(NORMAL_CLOSURE)
+  if (faults.take(['lose', 'lie'], 'exec', sprite)) return client.terminate()
   await send(client, Buffer.from([EXIT_FRAME, code]))
-  const cancel = clock.after(lingerMs, () => client.close(NORMAL_CLOSURE))
+  const cancel = clock.after(options.execLingerMs, () => client.close(NORMAL_CLOSURE))
   client.once('close', cancel)
 }
 
 /** Resolves when the bytes have left, which is what holds a fast command back for a slow client. */
-function send(client: WebSocket | null, bytes: Buffer): Promise<void> {
-  if (!client || client.readyState !== client.OPEN) return Promise.resolve()
+function send(client: WebSocket, bytes: Buffer): Promise<void> {
+  if (client.readyState !== client.OPEN) return Promise.resolve()
   return new Promise((resolve) => client.send(bytes, () => resolve()))
 }
 
@@ -91,7 +92,7 @@ function jsonOrNull(text: string): unknown {
   }
 }
 
-function sessionInfo(session: ExecSession) {
+function sessionInfo(session: Session) {
   const created = Math.floor(session.startedAt / 1_000)
   return {
     type: 'session_info',

@@ -16,12 +16,17 @@ const chmodBody = z.object({
   mode: z.string(),
   recursive: z.boolean().nullish(),
 })
+const chownBody = z.object({ path: z.string(), workingDir: z.string().default('/') })
 
 export const fileRoutes: Route[] = [
   {
     method: 'GET',
+    operation: 'fs.read',
+    asleep: 'waits',
     path: `${base}/read`,
-    async handle({ response, params, query, engine }) {
+    async handle({ response, params, query, engine, aftermath }) {
+      if (aftermath.cannotRead(params.name ?? ''))
+        throw new Refusal(500, { error: 'input/output error', code: 'EIO' })
       const bytes = await engine.files(params.name ?? '').read(pathOf(query))
       response
         .writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length })
@@ -30,12 +35,14 @@ export const fileRoutes: Route[] = [
   },
   {
     method: 'PUT',
+    operation: 'fs.write',
+    asleep: 'waits',
     path: `${base}/write`,
-    async handle({ request, response, params, query, engine }) {
+    async handle({ input, response, params, query, engine }) {
       const files = engine.files(params.name ?? '')
       const path = pathOf(query)
       const mode = query.get('mode')
-      const bytes = await readBody(request, WRITE_LIMIT_BYTES)
+      const bytes = await readBody(input, WRITE_LIMIT_BYTES)
       const entry = await files.write(path, bytes, {
         mode: mode === null ? null : parseMode(mode),
         parents: query.get('mkdirParents') === 'true' || query.get('mkdir') === 'true', // both names are in use
@@ -45,6 +52,8 @@ export const fileRoutes: Route[] = [
   },
   {
     method: 'GET',
+    operation: 'fs.list',
+    asleep: 'waits',
     path: `${base}/list`,
     async handle({ response, params, query, engine }) {
       const path = pathOf(query)
@@ -56,6 +65,8 @@ export const fileRoutes: Route[] = [
   },
   {
     method: 'DELETE',
+    operation: 'fs.delete',
+    asleep: 'waits',
     path: `${base}/delete`,
     async handle({ response, params, query, engine }) {
       const path = pathOf(query)
@@ -65,9 +76,11 @@ export const fileRoutes: Route[] = [
   },
   {
     method: 'POST',
+    operation: 'fs.rename',
+    asleep: 'waits',
     path: `${base}/rename`,
     async handle(call) {
-      const body = await readJson(call.request, renameBody)
+      const body = await readJson(call.input, renameBody)
       const [source, dest] = [absolute(body.workingDir, body.source), absolute(body.workingDir, body.dest)]
       await filesOf(call).rename(source, dest)
       sendJson(call.response, 200, { source, dest })
@@ -75,9 +88,11 @@ export const fileRoutes: Route[] = [
   },
   {
     method: 'POST',
+    operation: 'fs.copy',
+    asleep: 'waits',
     path: `${base}/copy`,
     async handle(call) {
-      const body = await readJson(call.request, copyBody)
+      const body = await readJson(call.input, copyBody)
       const [source, dest] = [absolute(body.workingDir, body.source), absolute(body.workingDir, body.dest)]
       const totalBytes = await filesOf(call).copy(source, dest, { recursive: body.recursive ?? false })
       sendJson(call.response, 200, { source, dest, copied: [dest], count: 1, totalBytes })
@@ -85,14 +100,29 @@ export const fileRoutes: Route[] = [
   },
   {
     method: 'POST',
+    operation: 'fs.chmod',
+    asleep: 'waits',
     path: `${base}/chmod`,
     async handle(call) {
-      const body = await readJson(call.request, chmodBody)
+      const body = await readJson(call.input, chmodBody)
       const path = absolute(body.workingDir, body.path)
       const affected = await filesOf(call).chmod(path, parseMode(body.mode), {
         recursive: body.recursive ?? false,
       })
       sendJson(call.response, 200, { affected, count: affected.length })
+    },
+  },
+  {
+    method: 'POST',
+    operation: 'fs.chown',
+    asleep: 'waits',
+    path: `${base}/chown`,
+    /** All files belong to one user here, so nothing changes; only a path that is missing is refused. */
+    async handle(call) {
+      const body = await readJson(call.input, chownBody)
+      const path = absolute(body.workingDir, body.path)
+      await filesOf(call).list(path, { recursive: false, pattern: null })
+      sendJson(call.response, 200, { affected: [path], count: 1 })
     },
   },
 ]

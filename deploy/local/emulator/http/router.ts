@@ -1,6 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Readable } from 'node:stream'
 import type { Clock } from '../../../../specs/clock.ts'
 import { type Engine, Refusal } from '../engine.ts'
+import type { Aftermath } from '../faults/aftermath.ts'
+import type { Faults } from '../faults/faults.ts'
+import type { Operation } from '../operations.ts'
+import type { Sessions } from './sessions.ts'
 
 /** How the surface behaves where the real one does, or may, differ from time to time. */
 export interface SurfaceOptions {
@@ -8,22 +13,37 @@ export interface SurfaceOptions {
   createsPerMinute: number | null
   /** ms for which the exec socket stays open after the exit frame. The real one: 5,000 to 10,000. */
   execLingerMs: number
+  /** Sprites that may be awake at one time; null: any number. */
+  runningLimit: number | null
+  /** Routes that this runtime lacks, as older ones did: they are unknown. */
+  lacks: readonly Operation[]
 }
 
 export interface Call {
   request: IncomingMessage
+  /** The request's body. Not always the request itself: it may have been read and kept. */
+  input: Readable
   response: ServerResponse
   params: Record<string, string>
   query: URLSearchParams
   engine: Engine
+  sessions: Sessions
+  faults: Faults
+  aftermath: Aftermath
   clock: Clock
   options: SurfaceOptions
 }
 
 export interface Route {
   method: string
+  operation: Operation
   /** Segments that start with `:` match one segment and become a parameter. */
   path: string
+  /**
+   * What the request is to a Sprite that sleeps. `wakes` it and keeps it awake for as long as it lasts; `waits` for a
+   * cold one until something else wakes it, as the file API was seen to do; else it is answered as things are.
+   */
+  asleep?: 'wakes' | 'waits'
   handle(call: Call): Promise<void> | void
 }
 
@@ -53,7 +73,11 @@ function decodeSegment(segment: string): string {
 }
 
 /** Null when no route has this method and path. */
-export function findRoute(routes: readonly Route[], method: string, pathname: string) {
+export function findRoute<R extends { method: string; path: string }>(
+  routes: readonly R[],
+  method: string,
+  pathname: string,
+): { route: R; params: Record<string, string> } | null {
   for (const route of routes) {
     if (route.method !== method) continue
     const params = matchPath(route.path, pathname)

@@ -1,63 +1,92 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from 'node:http'
-import type { Duplex } from 'node:stream'
-import { WebSocketServer } from 'ws'
-import type { Clock } from '../../../../specs/clock.ts'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { Duplex, Readable } from 'node:stream'
+import { z } from 'zod'
 import { type Engine, type Log, Refusal } from '../engine.ts'
-import { sendJson } from './answer.ts'
+import { type Interference, interfere, replay } from '../faults/interfere.ts'
+import { readBody, sendJson, sendUpgradeRefusal } from './answer.ts'
 import { checkpointRoutes } from './checkpoint-routes.ts'
 import { execRoutes } from './exec-routes.ts'
-import { serveExecSocket } from './exec-socket.ts'
 import { fileRoutes } from './file-routes.ts'
 import { refuseBrowsers, requireToken } from './guard.ts'
-import { findRoute, matchPath, type SurfaceOptions } from './router.ts'
+import { type Call, findRoute, type Route, type SurfaceOptions } from './router.ts'
 import { serviceRoutes } from './service-routes.ts'
+import { sessionRoutes } from './session-routes.ts'
+import { createSessions } from './sessions.ts'
 import { spriteRoutes } from './sprite-routes.ts'
+import { createUpgrades } from './upgrades.ts'
 
 /** argv stands in the URL. The real edge answers 414 beyond about this. */
 const URL_LIMIT_BYTES = 65_536
+const CREATE_LIMIT_BYTES = 1_048_576
 
 export interface SurfaceConfig {
   engine: Engine
   token: string
-  clock: Clock
+  interference: Interference
   log: Log
   options: SurfaceOptions
+  /** Routes of the emulator itself, below `/__emulator`. Same token, no faults. */
+  ownRoutes: readonly OwnRoute[]
+}
+
+export interface OwnRoute {
+  method: string
+  path: string
+  handle(call: {
+    input: Readable
+    response: ServerResponse
+    params: Record<string, string>
+  }): Promise<void> | void
 }
 
 /** The Sprites API over one engine, not listening yet. `closeSockets` ends what `server.close()` would wait for. */
 export function createSurface(config: SurfaceConfig): { server: Server; closeSockets(): void } {
-  const { engine, token, clock, log, options } = config
-  const routes = [...spriteRoutes(), ...execRoutes, ...fileRoutes, ...checkpointRoutes, ...serviceRoutes]
-  const sockets = new WebSocketServer({ noServer: true, maxPayload: 16 * 1_048_576 })
+  const { engine, token, interference, log, options, ownRoutes } = config
+  const { faults, aftermath, clock } = interference
+  const sessions = createSessions(clock)
+  const upgrades = createUpgrades(config, sessions)
+  const routes = [
+    ...spriteRoutes(),
+    ...execRoutes,
+    ...sessionRoutes,
+    ...fileRoutes,
+    ...checkpointRoutes,
+    ...serviceRoutes,
+  ].filter(({ operation }) => !options.lacks.includes(operation))
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     refuseBrowsers(request)
     requireToken(request, token)
     const { pathname, searchParams: query } = urlOf(request)
-    const found = findRoute(routes, request.method ?? '', pathname)
+    const method = request.method ?? ''
+    const own = findRoute(ownRoutes, method, pathname)
+    if (own) return own.route.handle({ input: request, response, params: own.params })
+    const found = findRoute(routes, method, pathname)
     if (!found) {
       response.writeHead(404, { 'content-type': 'text/plain; charset=utf-8' }).end('404 page not found\n')
       return
     }
-    await found.route.handle({ request, response, params: found.params, query, engine, clock, options })
-  }
-
-  async function upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    refuseBrowsers(request)
-    requireToken(request, token)
-    const { pathname, searchParams: query } = urlOf(request)
-    const params = matchPath('/v1/sprites/:name/exec', pathname)
-    if (!params) throw new Refusal(404, { error: 'not found' })
-    await serveExecSocket({
-      request,
-      socket,
-      head,
-      sockets,
-      query,
-      name: params.name ?? '',
-      engine,
-      clock,
-      options,
+    const { route, params } = found
+    const { operation } = route
+    const body = operation === 'create' ? await readBody(request, CREATE_LIMIT_BYTES) : null
+    const sprite = body ? nameIn(body) : (params.name ?? null)
+    const encounter = { operation, sprite, request, input: body ? replay(body) : request, response }
+    await interfere(interference, encounter, async (input) => {
+      const call = {
+        request,
+        input,
+        response,
+        params,
+        query,
+        engine,
+        sessions,
+        faults,
+        aftermath,
+        clock,
+        options,
+      }
+      await awake(route, call)
+      await route.handle(call)
     })
   }
 
@@ -76,17 +105,41 @@ export function createSurface(config: SurfaceConfig): { server: Server; closeSoc
   })
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     socket.on('error', () => socket.destroy())
-    upgrade(request, socket, head).catch((error: unknown) => {
+    const upgrade = async () => {
+      refuseBrowsers(request)
+      requireToken(request, token)
+      await upgrades.upgrade(request, socket, head, urlOf(request))
+    }
+    upgrade().catch((error: unknown) => {
       if (!(error instanceof Refusal)) log.error({ err: error }, 'upgrade failed')
-      refuseUpgrade(socket, toRefusal(error))
+      const { status, body } = toRefusal(error)
+      sendUpgradeRefusal(socket, status, body)
     })
   })
   return {
     server,
     closeSockets() {
-      for (const socket of sockets.clients) socket.terminate()
+      upgrades.close()
       server.closeAllConnections()
     },
+  }
+}
+
+/** Wakes the Sprite, or waits until something else does, where the route is of that kind. */
+async function awake({ asleep }: Route, { engine, params, request, response }: Call): Promise<void> {
+  if (!asleep) return
+  const power = engine.power(params.name ?? '')
+  if (asleep === 'waits' && power.status === 'cold') await power.whenAwake()
+  const release = await power.hold(() => request.socket.destroy())
+  response.once('close', release)
+  if (response.closed) release()
+}
+
+function nameIn(body: Buffer): string | null {
+  try {
+    return z.object({ name: z.string() }).parse(JSON.parse(body.toString('utf8'))).name
+  } catch {
+    return null // the route itself says what is wrong with it
   }
 }
 
@@ -101,13 +154,4 @@ function urlOf(request: IncomingMessage): URL {
 
 function toRefusal(error: unknown): Refusal {
   return error instanceof Refusal ? error : new Refusal(500, { error: 'internal server error' })
-}
-
-/** A refused upgrade is plain HTTP: only clients that look at the response can read it. */
-function refuseUpgrade(socket: Duplex, { status, body }: Refusal): void {
-  const text = JSON.stringify(body)
-  socket.end(
-    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json\r\n` +
-      `content-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
-  )
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { DeadlineExceeded, deadline, sleep } from '../../../../specs/clock.ts'
 import { parseDuration } from '../duration.ts'
-import { Refusal, type Service, type Services } from '../engine.ts'
+import { Refusal, type Service, type Services, serviceNotFound } from '../engine.ts'
 import { ndjson, readJson, sendEmpty, sendJson } from './answer.ts'
 import type { Call, Route } from './router.ts'
 
@@ -26,68 +26,95 @@ const signalBody = z.object({ name: z.string(), signal: z.string() })
 export const serviceRoutes: Route[] = [
   {
     method: 'GET',
+    operation: 'service.list',
     path: base,
-    handle: (call) => sendJson(call.response, 200, servicesOf(call).list().map(toWire)),
+    handle: (call) => sendJson(call.response, 200, shown(call).map(toWire)),
   },
   {
     method: 'POST',
+    operation: 'service.signal',
+    asleep: 'wakes',
     path: `${base}/signal`,
     async handle(call) {
-      const { name, signal } = await readJson(call.request, signalBody)
+      const { name, signal } = await readJson(call.input, signalBody)
       await servicesOf(call).signal(name, signal)
       sendEmpty(call.response)
     },
   },
   {
     method: 'GET',
+    operation: 'service.get',
     path: `${base}/:service`,
     handle(call) {
-      const service = toWire(servicesOf(call).get(serviceOf(call)))
+      const found = shown(call).find(({ definition }) => definition.name === serviceOf(call))
+      if (!found) throw serviceNotFound()
+      const service = toWire(found)
       // Seen live: one service has null where the list has [].
       sendJson(call.response, 200, { ...service, needs: service.needs.length > 0 ? service.needs : null })
     },
   },
   {
     method: 'PUT',
+    operation: 'service.put',
+    asleep: 'wakes',
     path: `${base}/:service`,
     async handle(call) {
       const services = servicesOf(call)
       const name = serviceOf(call)
       if (!SERVICE_NAME.test(name)) throw new Refusal(400, { error: 'invalid service name' })
-      const body = await readJson(call.request, definition)
+      const body = await readJson(call.input, definition)
+      const sharesPort = call.faults.take(['second-port'], 'service.put', call.params.name ?? '') !== null
+      settle(call)
       await watching(call, services, (watched) =>
-        watched.put({
-          name,
-          cmd: body.cmd,
-          args: body.args ?? [],
-          env: body.env ?? {},
-          dir: body.dir ?? '',
-          needs: body.needs ?? [],
-          http_port: body.http_port ?? null,
-        }),
+        watched.put(
+          {
+            name,
+            cmd: body.cmd,
+            args: body.args ?? [],
+            env: body.env ?? {},
+            dir: body.dir ?? '',
+            needs: body.needs ?? [],
+            http_port: body.http_port ?? null,
+          },
+          { sharesPort },
+        ),
       )
     },
   },
   {
     method: 'DELETE',
+    operation: 'service.delete',
+    asleep: 'wakes',
     path: `${base}/:service`,
     async handle(call) {
-      await servicesOf(call).remove(serviceOf(call))
+      const isStale = shown(call).length > servicesOf(call).list().length
+      settle(call)
+      await servicesOf(call)
+        .remove(serviceOf(call))
+        .catch((error: unknown) => {
+          if (!isStale) throw error
+        })
       sendEmpty(call.response)
     },
   },
   {
     method: 'POST',
+    operation: 'service.start',
+    asleep: 'wakes',
     path: `${base}/:service/start`,
     handle: (call) => watching(call, servicesOf(call), (services) => services.start(serviceOf(call))),
   },
   {
     method: 'POST',
+    operation: 'service.restart',
+    asleep: 'wakes',
     path: `${base}/:service/restart`,
     handle: (call) => watching(call, servicesOf(call), (services) => services.restart(serviceOf(call))),
   },
   {
     method: 'POST',
+    operation: 'service.stop',
+    asleep: 'wakes',
     path: `${base}/:service/stop`,
     async handle(call) {
       const timeoutMs = durationOf(call, 'timeout', STOP_MS)
@@ -96,6 +123,7 @@ export const serviceRoutes: Route[] = [
   },
   {
     method: 'GET',
+    operation: 'service.logs',
     path: `${base}/:service/logs`,
     async handle(call) {
       const services = servicesOf(call)
@@ -109,6 +137,15 @@ export const serviceRoutes: Route[] = [
 ]
 
 const servicesOf = ({ engine, params }: Call) => engine.services(params.name ?? '')
+/** With what a restore left behind in the manager's books. */
+function shown(call: Call): Service[] {
+  const real = servicesOf(call).list()
+  const names = new Set(real.map(({ definition }) => definition.name))
+  const stale = call.aftermath.stale(call.params.name ?? '')
+  return [...real, ...stale.filter(({ definition }) => !names.has(definition.name))]
+}
+const settle = (call: Call) => call.aftermath.settle(call.params.name ?? '', serviceOf(call))
+
 const serviceOf = ({ params }: Call) => params.service ?? ''
 
 /**

@@ -46,13 +46,11 @@ function askToEnd(pid: number): void {
   signalProcess(pid, 'SIGCONT') // a stopped process hears nothing else
 }
 
-/** Holds all that is owned still while `run` copies its disk; they go on afterwards, whatever comes of it. */
-export async function whileStopped<T>(owned: Owned, run: () => Promise<T>): Promise<T> {
+/** Holds all that is owned still; the returned function lets it go on. */
+export async function stopProcesses(owned: Owned): Promise<() => void> {
   const found = await findOwned(owned)
   for (const pid of found) signalProcess(pid, 'SIGSTOP')
-  try {
-    return await run()
-  } finally {
+  return () => {
     for (const pid of found) signalProcess(pid, 'SIGCONT')
   }
 }

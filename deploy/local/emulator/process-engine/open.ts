@@ -11,7 +11,10 @@ import {
   type SpriteWish,
   spriteNotFound,
 } from '../engine.ts'
+import type { Interference } from '../faults/interfere.ts'
 import { createKeyedMutex } from '../mutex.ts'
+import type { SleepTimes } from '../power.ts'
+import { isSpriteName } from '../sprite-name.ts'
 import { endProcesses } from './end-processes.ts'
 import { installStandins } from './environment.ts'
 import { forgetLeftovers, leftoverGroups } from './processes.ts'
@@ -29,9 +32,6 @@ import {
   writeRecord,
 } from './sprite-folder.ts'
 
-/** The API takes up to 63 characters; it does not check that name and suffix together fit one DNS label. */
-const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
-
 /**
  * Sprites as folders and real processes. `<data dir>/sprites/` holds one folder for each, by name; names that start
  * with a dot are on their way in or out and go at the next start. There is no isolation beyond folders, ports and
@@ -40,14 +40,20 @@ const NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/
 export async function openProcessEngine(config: {
   dataDir: string
   token: string
-  clock: Clock
   log: Log
+  interference: Interference
+  sleepTimes: SleepTimes | null
 }): Promise<Engine> {
-  const { dataDir, token, clock, log } = config
+  const { dataDir, token, log, interference, sleepTimes } = config
+  const { clock } = interference
   const spritesDir = join(dataDir, 'sprites')
   await mkdir(spritesDir, { recursive: true })
   const standins = await installStandins(dataDir)
   const sprites = new Map<string, RunningSprite>()
+  const listeners = new Set<(sprite: Sprite) => void>()
+  const tell = (sprite: RunningSprite) => {
+    for (const hear of listeners) hear(toSprite(sprite))
+  }
   const lock = createKeyedMutex()
   const folderOf = (name: string) => spriteFolder(join(spritesDir, name))
 
@@ -68,8 +74,10 @@ export async function openProcessEngine(config: {
     const sprite: RunningSprite = await openSprite(folder, record, {
       token,
       standins,
-      clock,
+      interference,
+      sleepTimes,
       log,
+      changed: () => tell(sprite),
       change: (run) =>
         lock(name, async () => {
           refuseWhenClosing()
@@ -89,7 +97,7 @@ export async function openProcessEngine(config: {
     create: (wish) =>
       lock(wish.name, async () => {
         refuseWhenClosing()
-        if (!NAME.test(wish.name))
+        if (!isSpriteName(wish.name))
           throw new Refusal(400, { error: 'invalid name: a-z, 0-9 and hyphens, at most 63' })
         if (sprites.has(wish.name) || (await exists(folderOf(wish.name).path)))
           throw new Refusal(409, { error: 'sprite already exists' })
@@ -105,12 +113,14 @@ export async function openProcessEngine(config: {
           throw error
         }
         log.info({ sprite: wish.name }, 'sprite created')
+        tell(running(wish.name))
         return toSprite(running(wish.name))
       }),
     update: (name, change) =>
       lock(name, async () => {
         const sprite = running(name)
         await sprite.save(changed(sprite.record, change, clock.now()))
+        tell(sprite)
         return toSprite(sprite)
       }),
     remove: (name) =>
@@ -126,6 +136,12 @@ export async function openProcessEngine(config: {
     files: (name) => running(name).files,
     checkpoints: (name) => running(name).checkpoints,
     services: (name) => running(name).services,
+    power: (name) => running(name).power,
+    restart: async (name) => running(name).restart(),
+    watch(hear) {
+      listeners.add(hear)
+      return () => void listeners.delete(hear)
+    },
     async close() {
       isClosing = true
       const closing = [...sprites].map(([name, sprite]) => lock(name, () => sprite.close()))
@@ -191,7 +207,19 @@ function changed(record: SpriteRecord, change: SpriteChange, now: number): Sprit
   }
 }
 
-function toSprite({ record, url }: RunningSprite): Sprite {
+function toSprite({ record, url, power }: RunningSprite): Sprite {
   const { id, name, urlSettings, labels, createdAt, updatedAt } = record
-  return { id, name, url, urlSettings, labels, createdAt, updatedAt }
+  const { status, runningAt, pausedAt } = power
+  return {
+    id,
+    name,
+    url,
+    urlSettings,
+    labels,
+    status,
+    createdAt,
+    updatedAt,
+    lastRunningAt: runningAt,
+    lastWarmingAt: pausedAt,
+  }
 }

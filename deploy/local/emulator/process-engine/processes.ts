@@ -7,7 +7,7 @@ import type { Clock } from '../../../../specs/clock.ts'
 import { Refusal } from '../engine.ts'
 import type { ServiceProcess } from '../service-manager.ts'
 import { codeOfSignal } from '../signals.ts'
-import { endProcesses, signalProcess, whileStopped } from './end-processes.ts'
+import { endProcesses, signalProcess, stopProcesses } from './end-processes.ts'
 import { type Owned, startOf } from './process-table.ts'
 import type { SpriteFolder } from './sprite-folder.ts'
 
@@ -40,7 +40,8 @@ export interface SpriteProcesses {
   /** What tells this Sprite's processes from all others. */
   owned(): Owned
   endAll(): Promise<void>
-  whileStopped<T>(run: () => Promise<T>): Promise<T>
+  /** Holds all of it still; the returned function lets it go on. */
+  stop(): Promise<() => void>
 }
 
 export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProcesses {
@@ -51,7 +52,7 @@ export function spriteProcesses(folder: SpriteFolder, clock: Clock): SpriteProce
   return {
     owned,
     endAll: () => endProcesses(clock, owned()),
-    whileStopped: (run) => whileStopped(owned(), run),
+    stop: () => stopProcesses(owned()),
     async spawn({ file, args, argv0, dir, env, stdin, read }) {
       const child = spawn(file, args, {
         argv0,

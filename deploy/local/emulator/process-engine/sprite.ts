@@ -1,4 +1,3 @@
-import type { Clock } from '../../../../specs/clock.ts'
 import {
   type Checkpoints,
   type ExecCommand,
@@ -9,8 +8,11 @@ import {
   Refusal,
   type Services,
 } from '../engine.ts'
+import type { Interference } from '../faults/interfere.ts'
+import { createPower, type Power, type SleepTimes } from '../power.ts'
 import { openPublicUrl } from '../public-url.ts'
 import { serviceManager } from '../service-manager.ts'
+import { vmClock } from '../vm-clock.ts'
 import { checkpointDisk, copyTree, createCheckpoint, listCheckpoints } from './checkpoints.ts'
 import { spriteEnvironment, spriteNames } from './environment.ts'
 import { startExec } from './exec.ts'
@@ -26,10 +28,13 @@ export interface RunningSprite {
   files: Files
   checkpoints: Checkpoints
   services: Services
+  power: Power
   exec(command: ExecCommand, output: OutputSink): Promise<ExecSession>
-  /** Starts the services that the disk holds. Its caller holds the Sprite's changes, as for the next two. */
+  /** Starts the services that the disk holds. Its caller holds the Sprite's changes, as for `save` and `close`. */
   boot(): Promise<void>
   save(record: SpriteRecord): Promise<void>
+  /** As a machine that starts anew. Takes its turn itself. */
+  restart(): Promise<void>
   /** Ends every process and the URL; the folder stays. */
   close(): Promise<void>
 }
@@ -37,8 +42,10 @@ export interface RunningSprite {
 export interface SpriteDeps {
   token: string
   standins: string
-  clock: Clock
+  interference: Interference
+  sleepTimes: SleepTimes | null
   log: Log
+  changed: () => void
   /** Runs a change alone among the changes to this Sprite, and refuses it (404) once the Sprite is gone. */
   change: <T>(run: () => Promise<T>) => Promise<T>
 }
@@ -48,13 +55,39 @@ export async function openSprite(
   stored: SpriteRecord,
   deps: SpriteDeps,
 ): Promise<RunningSprite> {
-  const { token, standins, clock, log, change } = deps
+  const { token, standins, interference, sleepTimes, log, change, changed } = deps
+  const { clock } = interference
   let record = stored
+  const processes = spriteProcesses(folder, clock)
+  const restarts = vmClock(clock) // no service is started again in a machine that stands still
+  let letGoOn = () => {}
+  const power = createPower({
+    clock,
+    times: sleepTimes,
+    changed,
+    vm: {
+      suspend: () =>
+        change(async () => {
+          restarts.pause()
+          letGoOn = await processes.stop()
+        }),
+      resume: () =>
+        change(async () => {
+          letGoOn()
+          restarts.resume()
+        }),
+      powerOff: () => change(endEverything),
+      boot: () => change(boot),
+    },
+  })
   const door = await openPublicUrl({
     preferredPort: record.port,
+    sprite: record.name,
     token,
     auth: () => record.urlSettings.auth,
-    clock,
+    power,
+    interference,
+    appStartedAt: () => manager.services.list().find(({ pid }) => pid > 0)?.startedAt ?? null,
   })
   if (door.port !== record.port) {
     if (record.port !== null)
@@ -65,10 +98,9 @@ export async function openSprite(
 
   const environment = spriteEnvironment(folder, standins, door.appPort)
   const names = spriteNames(folder, door.appPort)
-  const processes = spriteProcesses(folder, clock)
   const manager = serviceManager({
     host: serviceHost({ folder, processes, environment, names, log }),
-    clock,
+    clock: restarts,
     log,
     change,
   })
@@ -86,6 +118,11 @@ export async function openSprite(
     await processes.endAll()
   }
 
+  async function boot(): Promise<void> {
+    restarts.resume()
+    await manager.boot()
+  }
+
   return {
     get record() {
       return record
@@ -93,13 +130,26 @@ export async function openSprite(
     url: door.url,
     files: spriteFiles(folder, change),
     services: manager.services,
-    boot: () => manager.boot(),
+    power,
+    boot,
+    restart: () =>
+      change(async () => {
+        await endEverything()
+        await boot()
+      }),
     exec: (command, output) =>
       change(() => startExec({ folder, processes, environment, names, clock, onLost }, command, output)),
     checkpoints: {
       list: () => listCheckpoints(folder),
       create: (comment) =>
-        change(() => processes.whileStopped(() => createCheckpoint(folder, comment, clock.now()))),
+        change(async () => {
+          const goOn = await processes.stop()
+          try {
+            return await createCheckpoint(folder, comment, clock.now())
+          } finally {
+            goOn()
+          }
+        }),
       restore: (id) =>
         change(async () => {
           const source = await checkpointDisk(folder, id)
@@ -110,7 +160,7 @@ export async function openSprite(
           await prepareSwap(folder, (target) => copyTree(source, target))
           await endEverything()
           await swapDisk(folder)
-          await manager.boot()
+          await boot()
         }),
     },
     async save(changed) {
@@ -118,6 +168,7 @@ export async function openSprite(
       record = changed
     },
     async close() {
+      power.stop()
       await endEverything()
       await door.close()
     },
