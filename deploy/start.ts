@@ -46,7 +46,7 @@ try {
         )
     })
   const pool = await starting
-  if (!stopping) process.stdout.write(banner(config, pool))
+  if (!stopping) process.stdout.write(banner(config, role, pool))
 } catch (error) {
   // What a person can put right comes with its remedy; a stack would only hide it.
   const plain = error instanceof ConfigError || error instanceof CannotStart || isAddressInUse(error)

@@ -11,6 +11,7 @@ import { systemRandom } from '../specs/random.ts'
 import type { Config } from './config.ts'
 import { keptKeys } from './keys.ts'
 import { startEmbeddedPostgres } from './local/embedded-postgres.ts'
+import { DataDirInUse } from './local/emulator/data-dir.ts'
 import { checkTools, startEmulator } from './local/emulator/start.ts'
 import { ensureStandinRepo } from './local/standin-repo.ts'
 
@@ -145,7 +146,11 @@ async function openSprites(
     throw new CannotStart(error instanceof Error ? error.message : String(error))
   })
   if (!options.withSprites) return { baseUrl: '', token, standinRepo: standin.url }
-  const emulator = await startEmulator({ dataDir: join(config.dataDir, 'sprites'), token })
+  const emulator = await startEmulator({ dataDir: join(config.dataDir, 'sprites'), token }).catch(
+    (error: unknown) => {
+      throw error instanceof DataDirInUse ? new CannotStart(error.message) : error
+    },
+  )
   closers.push(() => emulator.close())
   embedded.push(`Sprites emulator at ${emulator.url}, in ${join(config.dataDir, 'sprites')}`)
   embedded.push(`OpenClaw stand-in: ${standin.url} (a new commit there is a new version)`)

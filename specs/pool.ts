@@ -158,6 +158,20 @@ export function parseSpec(value: unknown): PoolSpec {
   throw new Invalid('the spec is not valid', toFieldFaults(parsed.error.issues))
 }
 
+/**
+ * A spec as a row holds it: null when it does not parse. A field that an older release did not know takes its default, so
+ * that an upgrade finds every pool in force; an unknown one, or a wrong value, does not pass.
+ */
+export function storedSpec(raw: unknown): PoolSpec | null {
+  const template = isObject(raw) ? Template.safeParse(raw.template).data : undefined
+  if (!isObject(raw) || !template || raw.minIdle === undefined || raw.maxTotal === undefined) return null
+  const defaults = defaultSpec({ ...FIRST_RELEASE, template })
+  return PoolSpec.safeParse(withNullables(mergePatch(defaults, raw), defaults)).data ?? null
+}
+
+/** For fields that a stored spec lacks; the counts are always there. */
+const FIRST_RELEASE = { minIdle: 0, maxTotal: 1, healIntervalSeconds: 20, createsPerMinute: 10 }
+
 /** PUT: what is left out takes its default. @throws Invalid */
 export function specFromPut(body: unknown, defaults: PoolSpec): PoolSpec {
   if (!isObject(body))
@@ -210,7 +224,7 @@ export const PoolStatus = z.object({
   observedGeneration: z.number().default(0),
   conditions: z.array(Condition).default([]),
   /** The last spec that parsed: in force while the row does not. */
-  lastGoodSpec: PoolSpec.nullable().default(null),
+  lastGoodSpec: z.unknown().transform(storedSpec).default(null),
   /** Sentences: what the last plan does and what it leaves, for a person. */
   plan: z.array(z.string()).default([]),
   /** Sprites of ours that no row knows; they count against `maxTotal`. */

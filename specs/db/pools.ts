@@ -1,5 +1,5 @@
 import { NotFound } from '../errors.ts'
-import { type Pool, PoolSpec, PoolStatus } from '../pool.ts'
+import { type Pool, type PoolSpec, PoolStatus, storedSpec } from '../pool.ts'
 import type { Sql } from './connect.ts'
 import { integer, type Row } from './rows.ts'
 
@@ -17,7 +17,7 @@ function poolFromRow(row: Row): Pool {
     revision: integer(row.revision),
     planVersion: integer(row.plan_version),
     rawSpec: row.spec,
-    spec: PoolSpec.safeParse(row.spec).data ?? null,
+    spec: storedSpec(row.spec),
     status: PoolStatus.safeParse(row.status).data ?? PoolStatus.parse({}),
     appliedEnvironment: (row.applied_environment ?? {}) as Record<string, string>,
   }
@@ -137,11 +137,6 @@ export async function countBuild(
   failure: PoolSpec['failure'],
 ) {
   await sql`select count_build(${pool}, ${revision}, ${ok}, ${error}, ${failure.threshold}, ${failure.openSeconds})`
-}
-
-/** The operator's reset, and a good look's: the breaker of this revision closes. */
-export async function resetFailures(sql: Sql, pool: string, revision: number) {
-  await sql`update pool_revisions set failures = 0, rounds = 0 where pool = ${pool} and number = ${revision} and failures > 0`
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   parseSpec,
   specFromPatch,
   specFromPut,
+  storedSpec,
 } from '../../specs/pool.ts'
 
 const DEFAULTS = defaultSpec({
@@ -237,6 +238,24 @@ describe('PoolName', () => {
   })
   it.each(['', '1a', '-a', 'A', 'a_b', 'a b', 'a\n', 'a'.repeat(32), '../x'])('refuses %j', (name) => {
     expect(PoolName.safeParse(name).success).toBe(false)
+  })
+})
+
+describe('a stored spec', () => {
+  it('of an older release takes the defaults of the fields that it did not know', () => {
+    const { failure: _, claim, ...older } = DEFAULTS
+    const { joinRequests: __, ...olderClaim } = claim
+    expect(storedSpec({ ...older, claim: olderClaim, maxIdle: 7 })).toEqual({ ...DEFAULTS, maxIdle: 7 })
+  })
+
+  it.each([
+    ['an unknown field', { ...DEFAULTS, minIdel: 3 }],
+    ['a wrong value', { ...DEFAULTS, minIdle: 'three' }],
+    ['no template', { ...DEFAULTS, template: undefined }],
+    ['no count', { ...DEFAULTS, minIdle: undefined }],
+    ['no object', null],
+  ])('with %s does not parse', (_, raw) => {
+    expect(storedSpec(raw)).toBeNull()
   })
 })
 

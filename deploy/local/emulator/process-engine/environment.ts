@@ -32,7 +32,7 @@ export function spriteNames(folder: SpriteFolder, appPort: number): Record<strin
 
 /**
  * Fills `<data dir>/standins`, which comes first on every Sprite's PATH: what would change the machine (apt-get, sudo,
- * global npm), or show it (ps), what it may lack (flock, setsid, timeout: macOS), and the very Node that runs the emulator. Made anew
+ * global npm), or show it (ps, ss), what it may lack (flock, setsid, timeout: macOS), and the very Node that runs the emulator. Made anew
  * at each start, beside the old one, since an older version of this code may have left another.
  */
 export async function installStandins(dataDir: string): Promise<string> {
@@ -40,7 +40,7 @@ export async function installStandins(dataDir: string): Promise<string> {
   const fresh = `${dir}.new`
   await removeTree(fresh)
   await mkdir(join(fresh, 'lib'), { recursive: true })
-  for (const name of ['sudo', 'apt-get', 'npm', 'bun', 'ps', 'lib/pnpm'])
+  for (const name of ['sudo', 'apt-get', 'npm', 'bun', 'ps', 'ss', 'lib/pnpm'])
     await install(name, join(fresh, name))
   for (const name of await readdir(join(templates, 'optional'))) {
     if ((await findTool(name, SYSTEM_DIRS)) === null) await install(`optional/${name}`, join(fresh, name))
