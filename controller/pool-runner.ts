@@ -17,6 +17,7 @@ import type { Random } from '../specs/random.ts'
 import { claimsReconciler } from './claims/reconciler.ts'
 import { applyChangedEnvironment } from './environment.ts'
 import type { GatewayClient } from './gateway/client.ts'
+import { createBeatWatch } from './instance/join-loop.ts'
 import { instanceReconciler, laneOf } from './instance/reconciler.ts'
 import type { InstanceDeps, PoolFacts } from './instance/run.ts'
 import type { SpriteFiles } from './instance/sprite-files.ts'
@@ -142,6 +143,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       queue.nudgeAfter('plan', 'planning', ms + LIST_PAUSE_MS) // the condition ends with the limit
     },
     massIll: () => massIll,
+    joinBeats: createBeatWatch(clock),
     anthropicApiKey: config.anthropicApiKey,
     account: config.account,
   }

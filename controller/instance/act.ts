@@ -17,6 +17,7 @@ import {
   SpritesRateLimited,
 } from '../sprites/errors.ts'
 import { placeFile } from './files.ts'
+import { joinLoopLeftMs } from './join-loop.ts'
 import { configFiles, WAKE_MS } from './observe.ts'
 import { checkpointComment, type InstanceDeps, ownerLabel, type Run, setupAttempt } from './run.ts'
 import { GATEWAY_PORT, SERVICE } from './sprite-files.ts'
@@ -246,17 +247,19 @@ function asLink(joinUrl: string, env: 'dev' | 'production'): string {
     : `https://${INVITE_DOMAINS[env]}/v2?i=${encodeURIComponent(joinUrl)}`
 }
 
-async function startJoinLoop({ sprites, files }: InstanceDeps, run: Run): Promise<void> {
+/** For as long as is left: one that was cut in the middle does not begin anew. */
+async function startJoinLoop(deps: InstanceDeps, run: Run): Promise<void> {
   const { instance, claim, facts, template, signal } = run
-  if (!claim?.conversationId) return
-  const { forSeconds, intervalSeconds } = facts.spec.claim.joinRequests
-  const argv = files.joinsArgv({
+  const leftMs = joinLoopLeftMs(deps, run)
+  if (!claim?.conversationId || leftMs === null) return
+  const argv = deps.files.joinsArgv({
     conversationId: claim.conversationId,
     xmtpEnv: template.xmtpEnv,
-    forSeconds,
-    intervalSeconds,
+    forSeconds: Math.ceil(leftMs / 1000),
+    intervalSeconds: facts.spec.claim.joinRequests.intervalSeconds,
   })
-  await sprites.exec(instance.spriteName, argv, { timeoutMs: EXEC_TIMEOUT_MS }, signal)
+  await deps.sprites.exec(instance.spriteName, argv, { timeoutMs: EXEC_TIMEOUT_MS }, signal)
+  deps.joinBeats.forget(instance.id)
 }
 
 /** Its own checkpoint, once for each canary. An answer that is cut is not a "complete". */

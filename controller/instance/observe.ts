@@ -9,6 +9,7 @@ import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import type { FileEntry } from '../sprites/client.ts'
 import { SpriteMissing } from '../sprites/errors.ts'
 import { holds } from './files.ts'
+import { joinLoop } from './join-loop.ts'
 import {
   checkpointComment,
   claimState,
@@ -350,7 +351,7 @@ async function settledFacets(deps: InstanceDeps, run: Run, context: Context): Pr
   }
   const suspect = probe.strikes >= facts.spec.heal.strikes || probe.verdict === 'bound'
   if (suspect && !facts.spec.paused.heal) return healthFacets(deps, run)
-  return instance.phase === 'claimed' ? joinLoopFacets(deps, run) : {}
+  return instance.phase === 'claimed' ? { joinLoop: await joinLoop(deps, run) } : {}
 }
 
 /** Looks again itself: a verdict that waited in a queue may be of another time. */
@@ -377,20 +378,6 @@ async function healthFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
 async function recoveringFacets(deps: InstanceDeps, run: Run, context: Context): Promise<Facets> {
   if (context.missingAt !== null) return spriteFacets(deps, run)
   return run.facts.spec.paused.heal ? {} : healthFacets(deps, run)
-}
-
-async function joinLoopFacets(deps: InstanceDeps, run: Run): Promise<Facets> {
-  const { claim, facts, instance } = run
-  const { joinRequests } = facts.spec.claim
-  if (!claim?.conversationId || claim.joinUrl !== null || !claim.readyAt || !joinRequests.enabled)
-    return { joinLoop: 'unneeded' }
-  if (deps.clock.now() - claim.readyAt.getTime() > joinRequests.forSeconds * 1000) return { joinLoop: 'over' }
-  const bytes = await deps.sprites.readFile(instance.spriteName, deps.files.paths.joinsStatus, run.signal)
-  if (bytes === null) return { joinLoop: 'wanted' }
-  const parsed = deps.files.joinsStatusSchema.safeParse(parseJson(bytes))
-  if (!parsed.success) return { joinLoop: 'unknown' }
-  if (parsed.data.conversation !== claim.conversationId) return { joinLoop: 'wanted' }
-  return { joinLoop: parsed.data.done ? 'over' : 'running' }
 }
 
 function parseJson(bytes: Uint8Array): unknown {

@@ -17,12 +17,15 @@ import type { Reconcile, Result } from '../reconcile.ts'
 import type { Lane } from '../workqueue.ts'
 import { act } from './act.ts'
 import { carryOutAgentAction } from './agent-action.ts'
+import { joinLoopLeftMs } from './join-loop.ts'
 import { observe, rowsAlone } from './observe.ts'
 import { type InstanceDeps, type Run, startRun } from './run.ts'
 import { ACTOR, beginFor, writeFound, writeStep } from './write.ts'
 
 /** More steps than any life takes in one run: past it something turns in a circle, and the queue's backoff is the brake. */
 const MAX_STEPS = 40
+/** ms. Is the loop that lets people in still at it? */
+const JOIN_LOOK_MS = 30_000
 /** ms. Somebody else wrote the row, or leads by now: look again, but not in a circle. */
 const CONFLICT_MS = 50
 /** ms. A late renewal may still come; without one the lead ends and this key with it. */
@@ -253,7 +256,7 @@ function nextLook(deps: InstanceDeps, run: Run): Result {
     case 'delivering':
       return soonest(until(run.instance.attempt?.until ?? null), 2_000)
     case 'claimed':
-      return joinLoopMayRun(deps, run) ? { requeueAfterMs: 30_000 } : {}
+      return joinLoopLeftMs(deps, run) ? { requeueAfterMs: JOIN_LOOK_MS } : {}
     case 'recovering':
       return soonest(5_000)
     case 'idle':
@@ -262,15 +265,4 @@ function nextLook(deps: InstanceDeps, run: Run): Result {
     default:
       return soonest(1_000, until(context.deadline))
   }
-}
-
-function joinLoopMayRun(deps: InstanceDeps, run: Run): boolean {
-  const { claim, facts } = run
-  const { joinRequests } = facts.spec.claim
-  return (
-    joinRequests.enabled &&
-    claim?.joinUrl === null &&
-    claim.readyAt !== null &&
-    deps.clock.now() - claim.readyAt.getTime() < joinRequests.forSeconds * 1000
-  )
 }

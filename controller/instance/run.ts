@@ -10,6 +10,7 @@ import type { GatewayClient } from '../gateway/client.ts'
 import type { Lead } from '../lease.ts'
 import type { Listing } from '../orphans/listing.ts'
 import type { Sprite, SpritesClient } from '../sprites/client.ts'
+import type { BeatWatch } from './join-loop.ts'
 import type { SpriteFiles } from './sprite-files.ts'
 
 /** What every pass over an instance is handed. */
@@ -32,6 +33,7 @@ export interface InstanceDeps {
   limited(ms: number): void
   /** Most of the pool's gateways did not answer the newest heartbeat. */
   massIll(): boolean
+  joinBeats: BeatWatch
   anthropicApiKey: string | null
   /** Whose creates the limiter counts. */
   account: string

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GatewayClient } from '../../controller/gateway/client.ts'
+import { createBeatWatch } from '../../controller/instance/join-loop.ts'
 import { instanceReconciler } from '../../controller/instance/reconciler.ts'
 import type { InstanceDeps } from '../../controller/instance/run.ts'
 import { createListingCache, type ListingCache } from '../../controller/orphans/listing.ts'
@@ -57,6 +58,7 @@ function reconciler() {
     claimsDue: () => {},
     limited: () => {},
     massIll: () => false,
+    joinBeats: createBeatWatch(clock),
     anthropicApiKey: null,
     account: 'test',
   }
