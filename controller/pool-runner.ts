@@ -147,6 +147,24 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     anthropicApiKey: config.anthropicApiKey,
     account: config.account,
   }
+  const operations = operationsReconciler({
+    sql,
+    clock,
+    random,
+    lead,
+    pool,
+    namePrefix: config.namePrefix,
+    orphans,
+    inspect: inspector(instanceDeps),
+    changed: () => {
+      queue.nudge('sweep', 'planning')
+      plan()
+    },
+    look,
+    lookAtAll: () => lookAtAll(),
+    requestList: listing.request,
+    wake: (id, overdue) => queue[overdue ? 'add' : 'nudge'](`operation/${id}`, 'operations'),
+  })
   const sweep = async (): Promise<Result> => {
     for (const { id, phase, bound } of await dueInstances(sql, pool, facts?.spec.heal.strikes ?? 3))
       queue.nudge(`instance/${id}`, laneOf(phase, bound))
@@ -183,22 +201,7 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       look: (id) => queue.nudge(`instance/${id}`, 'urgent'),
       plan: instanceDeps.moved,
     }),
-    operations: operationsReconciler({
-      sql,
-      clock,
-      random,
-      lead,
-      pool,
-      namePrefix: config.namePrefix,
-      orphans,
-      inspect: inspector(instanceDeps),
-      changed: () => {
-        queue.nudge('sweep', 'planning')
-        plan()
-      },
-      look,
-      lookAtAll,
-    }),
+    operations: operations.list,
     listing: orphans.reconcile,
     sweep,
     housekeeping: async () => {
@@ -213,11 +216,12 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     clock,
     random,
     async reconcile(key, lane, signal) {
-      if (!key.startsWith('instance/')) return reconcilers[key]?.() ?? {}
-      return reconcileInstance(key.slice('instance/'.length), lane, signal)
+      const [kind = '', id] = key.split('/')
+      if (id === undefined) return reconcilers[kind]?.() ?? {}
+      return kind === 'operation' ? operations.advance(id, signal) : reconcileInstance(id, lane, signal)
     },
     onEnd({ key, lane, ms, error, failures }) {
-      const controller = key.startsWith('instance/') ? 'instance' : key
+      const [controller = ''] = key.split('/')
       deps.metrics.reconciled(controller, lane, error === null ? 'success' : 'error', ms / 1000)
       if (error !== null)
         log[failures > 3 ? 'error' : 'warn'](
@@ -267,7 +271,9 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
     ),
     news.on(
       'operation',
-      mine(() => queue.add('operations', 'planning')),
+      mine((ids) => {
+        for (const id of ids) queue.add(`operation/${id}`, 'operations')
+      }),
     ),
     news.on(
       'pool',

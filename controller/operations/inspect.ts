@@ -3,46 +3,57 @@ import { loadInstances } from '../../specs/db/instances.ts'
 import type { Operation } from '../../specs/operation.ts'
 import type { InstanceDeps } from '../instance/run.ts'
 import { SERVICE } from '../instance/sprite-files.ts'
+import { within } from './within.ts'
 
-export type Inspect = (operation: Operation) => Promise<Record<string, unknown>>
+/** Ends by its signal at the latest; a question without an answer is null in what it returns. */
+export type Inspect = (operation: Operation, signal: AbortSignal) => Promise<Record<string, unknown>>
 
-/** ms. Each question by itself: a Sprite that answers one may hang on the next. */
-const ASK_MS = 8_000
+/** ms. Each question by itself: a Sprite that answers one may hang on the next, and one that sleeps wakes within 15 s. */
+const ASK_MS = 20_000
 const LOG_LINES = 200
 
 export function inspector(deps: InstanceDeps): Inspect {
-  return async (operation) => {
+  const { sql, clock, sprites, gateway, files } = deps
+  return async (operation, signal) => {
     const id = operation.selector.instance ?? ''
-    const [loaded] = await loadInstances(deps.sql, [id])
+    const [loaded] = await loadInstances(sql, [id])
     if (!loaded) throw new Error(`instance ${id} is gone`)
     const { spriteName, spriteUrl } = loaded.instance
     if (operation.kind === 'logs') {
-      const lines = Number(operation.arguments.lines ?? LOG_LINES)
-      return { lines: (await deps.sprites.serviceLogs(spriteName, SERVICE, lines)).map(redact(loaded)) }
+      const count = Number(operation.arguments.lines ?? LOG_LINES)
+      const lines = await sprites.serviceLogs(spriteName, SERVICE, count, signal)
+      return { lines: lines.map(redact(loaded)) }
     }
-    const ask = async <T>(what: () => Promise<T>): Promise<T | null> => what().catch(() => null)
+    const ask = <T>(what: string, call: (limit: AbortSignal) => Promise<T>): Promise<T | null> =>
+      within(clock, what, ASK_MS, signal, call).catch(() => null)
     const run = async (...argv: string[]) => {
-      const result = await ask(() => deps.sprites.exec(spriteName, argv, { timeoutMs: ASK_MS }))
+      const result = await ask('exec', (limit) =>
+        sprites.exec(spriteName, argv, { timeoutMs: ASK_MS }, limit),
+      )
       return result ? redact(loaded)(result.stdout) : null
     }
-    const sprite = await ask(() => deps.sprites.get(spriteName))
-    const gateway = spriteUrl
-      ? await deps.gateway.status(spriteUrl, loaded.gatewayKey, { timeoutMs: ASK_MS })
-      : null
-    const files = await ask(() => deps.sprites.listFiles(spriteName, deps.files.paths.openclawDir))
-    const logs = await ask(() => deps.sprites.serviceLogs(spriteName, SERVICE, 40))
+    const [sprite, state, listed, logs, processes, listening] = await Promise.all([
+      ask('sprite', (limit) => sprites.get(spriteName, limit)),
+      spriteUrl
+        ? ask('status', (limit) => gateway.status(spriteUrl, loaded.gatewayKey, { timeoutMs: ASK_MS }, limit))
+        : null,
+      ask('files', (limit) => sprites.listFiles(spriteName, files.paths.openclawDir, limit)),
+      ask('logs', (limit) => sprites.serviceLogs(spriteName, SERVICE, 40, limit)),
+      // The names of what runs, never the arguments: those may carry somebody's words.
+      run('ps', '-eo', 'pid,etimes,comm'),
+      run('sh', '-c', 'ss -ltn 2>/dev/null || netstat -ltn 2>/dev/null || true'),
+    ])
     return {
       sprite: sprite ? { id: sprite.id, status: sprite.status } : null,
       url: spriteUrl,
-      // The names of what runs, never the arguments: those may carry somebody's words.
-      processes: await run('ps', '-eo', 'pid,etimes,comm'),
-      listening: await run('sh', '-c', 'ss -ltn 2>/dev/null || netstat -ltn 2>/dev/null || true'),
-      localCheck: gateway?.kind ?? null,
-      envExists: files ? files.some(({ name }) => name === '.env') : null,
-      apiStatus: gateway ? { up: 200, unauthorized: 401, down: 0 }[gateway.kind] : null,
-      apiBody: gateway,
+      processes,
+      listening,
+      localCheck: state?.kind ?? null,
+      envExists: listed ? listed.some(({ name }) => name === '.env') : null,
+      apiStatus: state ? { up: 200, unauthorized: 401, down: 0 }[state.kind] : null,
+      apiBody: state,
       logTail: (logs ?? []).map(redact(loaded)),
-      probedAt: new Date(deps.clock.now()).toISOString(),
+      probedAt: new Date(clock.now()).toISOString(),
     }
   }
 }

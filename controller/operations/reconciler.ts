@@ -1,17 +1,28 @@
-/** What a person asked for, made true and answered: drains, refills, a look at everything, one instance's recycle or end. */
+/**
+ * What a person asked for, made true and answered: drains, refills, a look at everything, one instance's recycle or end. Each
+ * has a key of its own, so that none waits for another's Sprite, or pauses for another's failures.
+ */
 import type { Clock } from '../../specs/clock.ts'
 import type { Sql } from '../../specs/db/connect.ts'
 import { countInstances, findInstances, insertInstances, unwantIdle } from '../../specs/db/instances.ts'
-import { membersOf, openOperations, writeOperation } from '../../specs/db/operations.ts'
+import {
+  buildsOf,
+  drainedLeft,
+  getOperations,
+  openOperations,
+  writeOperation,
+} from '../../specs/db/operations.ts'
 import { getPool } from '../../specs/db/pools.ts'
-import type { Operation } from '../../specs/operation.ts'
+import { isFinished, type Operation } from '../../specs/operation.ts'
 import type { Random } from '../../specs/random.ts'
+import { cut } from '../../specs/text.ts'
 import type { Lead } from '../lease.ts'
 import type { Orphans } from '../orphans/reconciler.ts'
 import { newMember } from '../pool/reconciler.ts'
 import type { Result } from '../reconcile.ts'
 import { agentActions, isAgentAction } from './agent-actions.ts'
 import type { Inspect } from './inspect.ts'
+import { within } from './within.ts'
 
 export interface OperationsDeps {
   sql: Sql
@@ -20,7 +31,7 @@ export interface OperationsDeps {
   lead: Lead
   pool: string
   namePrefix: string
-  orphans: Orphans
+  orphans: Pick<Orphans, 'count' | 'listStartedAt' | 'missing' | 'confirmLost'>
   inspect: Inspect
   /** Rows were made or marked: look at them, and plan. */
   changed(): void
@@ -28,6 +39,17 @@ export interface OperationsDeps {
   look(instance: string): void
   /** Somebody needs a newer list, and a look at everything. */
   lookAtAll(): void
+  /** A newer list alone. */
+  requestList(): void
+  /** Wakes the key of an open operation; `overdue`: even one that pauses after a failure. */
+  wake(id: string, overdue: boolean): void
+}
+
+export interface OperationsReconciler {
+  /** Finds what is open, and wakes it. */
+  list(): Promise<Result>
+  /** One of them. */
+  advance(id: string, signal: AbortSignal): Promise<Result>
 }
 
 type Answer = { phase: Operation['phase'] } & Partial<
@@ -36,37 +58,58 @@ type Answer = { phase: Operation['phase'] } & Partial<
 
 /** ms. While something is open; news of the instances come in between. */
 const LOOK_MS = 500
+/** ms. A late renewal of the lease may still come. */
+const LEASE_PAUSE_MS = 1_000
+/** ms. For all questions of one look inside; a Sprite that sleeps takes up to 15 s to wake. */
+const INSPECT_MS = 30_000
 
-export function operationsReconciler(deps: OperationsDeps) {
+export function operationsReconciler(deps: OperationsDeps): OperationsReconciler {
   const { sql, clock, lead } = deps
-  /** Complete lists before each request was seen here: forgotten by a restart, one more list is read. */
-  const listsAtRequest = new Map<string, number>()
+  /** When each request for a list was seen here, ms since the epoch: forgotten by a restart, one more list is read. */
+  const requestedAt = new Map<string, number>()
   const advanceAgentAction = agentActions(deps)
 
-  return async function reconcile(): Promise<Result> {
-    if (!lead.mayCall()) return {}
-    const open = await openOperations(sql, deps.pool)
-    for (const operation of open) {
-      const answer = await advance(operation)
-      if (!same(operation, answer)) await writeOperation(sql, lead.fence, operation.id, answer)
-    }
-    return open.length > 0 ? { requeueAfterMs: LOOK_MS } : {}
+  async function list(): Promise<Result> {
+    if (!lead.mayCall()) return { requeueAfterMs: LEASE_PAUSE_MS }
+    for (const operation of await openOperations(sql, deps.pool))
+      deps.wake(operation.id, isOverdue(operation))
+    return {}
   }
 
-  async function advance(operation: Operation): Promise<Answer> {
+  async function advance(id: string, signal: AbortSignal): Promise<Result> {
+    if (!lead.mayCall()) return { requeueAfterMs: LEASE_PAUSE_MS }
+    const [operation] = await getOperations(sql, [id])
+    const answer = operation && !isFinished(operation) ? await answerTo(operation, signal) : null
+    if (operation && answer && !same(operation, answer))
+      await writeOperation(sql, lead.fence, operation.id, answer)
+    if (answer && !isFinished(answer)) return { requeueAfterMs: LOOK_MS }
+    requestedAt.delete(id)
+    return {}
+  }
+
+  async function answerTo(operation: Operation, signal: AbortSignal): Promise<Answer> {
     if (isAgentAction(operation)) return advanceAgentAction(operation)
-    const now = clock.now()
     const progress = { done: operation.done, failed: operation.failed, result: operation.result }
     if (operation.cancelledAt)
       return { phase: 'Cancelled', ...progress, message: 'Cancelled; what it had begun goes on.' }
-    const answer = await work(operation)
-    const ended = answer.phase !== 'Pending' && answer.phase !== 'Running'
-    if (!ended && now >= operation.deadlineAt.getTime())
-      return { ...answer, phase: 'Expired', message: 'Its deadline passed; what it had begun goes on.' }
-    return answer
+    const expired = { phase: 'Expired', message: 'Its deadline passed; what it had begun goes on.' } as const
+    try {
+      const answer = await work(operation, signal)
+      return !isFinished(answer) && isOverdue(operation) ? { ...answer, ...expired } : answer
+    } catch (error) {
+      if (signal.aborted) throw error // whoever leads next goes on
+      if (isOverdue(operation)) return { ...progress, ...expired }
+      const message = error instanceof Error ? cut(error.message, 300) : 'no answer'
+      const trouble = { ...progress, phase: operation.phase, message }
+      if (!same(operation, trouble))
+        await writeOperation(sql, lead.fence, operation.id, trouble).catch(() => {})
+      throw error
+    }
   }
 
-  function work(operation: Operation): Promise<Answer> {
+  const isOverdue = ({ deadlineAt }: Operation) => clock.now() >= deadlineAt.getTime()
+
+  function work(operation: Operation, signal: AbortSignal): Promise<Answer> {
     switch (operation.kind) {
       case 'drain':
         return drain(operation)
@@ -78,7 +121,7 @@ export function operationsReconciler(deps: OperationsDeps) {
         return action(operation)
       case 'probe':
       case 'logs':
-        return inspected(operation)
+        return inspected(operation, signal)
       default: {
         const never: never = operation.kind
         throw new Error(`no such operation: ${never}`)
@@ -99,7 +142,7 @@ export function operationsReconciler(deps: OperationsDeps) {
       picked = marked
       deps.changed()
     }
-    const left = sum(await membersOf(sql, 'drained_by', operation.id))
+    const left = await drainedLeft(sql, operation.id)
     const done = picked - left
     const result = { drained: picked }
     return left > 0
@@ -109,8 +152,7 @@ export function operationsReconciler(deps: OperationsDeps) {
 
   /** On top of the plan, as far as maxTotal allows; counted in the row by the statement that inserts. */
   async function replenish(operation: Operation): Promise<Answer> {
-    let picked = operation.picked
-    const missing = operation.wanted - picked
+    const missing = operation.wanted - operation.picked
     if (missing > 0) {
       const pool = await getPool(sql, deps.pool)
       const counts = await countInstances(sql, deps.pool)
@@ -121,14 +163,13 @@ export function operationsReconciler(deps: OperationsDeps) {
       const now = Math.min(missing, room, slots)
       if (now > 0 && !pool.spec?.paused.create) {
         const members = Array.from({ length: now }, () => newMember(deps, pool.revision))
-        picked += (await insertInstances(sql, lead.fence, pool.planVersion, members, operation.id)) ?? 0
+        await insertInstances(sql, lead.fence, pool.planVersion, members, operation.id)
         deps.changed()
       }
     }
-    const members = await membersOf(sql, 'made_by', operation.id)
-    const building = members.find(({ status }) => status === 'provisioning')?.count ?? 0
-    const failed = picked - sum(members)
-    const done = picked - building - failed
+    // One that was ready once counts for good: claimed, recycled or destroyed since then, it was built.
+    const { picked, done, building } = await buildsOf(sql, operation.id)
+    const failed = picked - done - building
     const result = { created: picked }
     return picked >= operation.wanted && building === 0
       ? {
@@ -143,13 +184,16 @@ export function operationsReconciler(deps: OperationsDeps) {
 
   /** A complete list that began after the request, and an answer about every row that it lacks. */
   async function lookAtEverything(operation: Operation): Promise<Answer> {
-    const asked = listsAtRequest.get(operation.id)
+    const asked = requestedAt.get(operation.id)
     if (asked === undefined) {
-      listsAtRequest.set(operation.id, deps.orphans.lists())
+      requestedAt.set(operation.id, clock.now())
       deps.lookAtAll()
       return { phase: 'Running', result: operation.result ?? { cleaned: 0 } }
     }
-    if (deps.orphans.lists() === asked) return { phase: 'Running', result: operation.result }
+    if ((deps.orphans.listStartedAt() ?? 0) <= asked) {
+      deps.requestList() // the newest may have been under way when it was asked for
+      return { phase: 'Running', result: operation.result }
+    }
     if (operation.arguments.confirmLost === true) deps.orphans.confirmLost()
     const suspects = operation.result?.missing
     const missing: string[] = Array.isArray(suspects) ? suspects.map(String) : [...deps.orphans.missing()]
@@ -166,7 +210,6 @@ export function operationsReconciler(deps: OperationsDeps) {
         result,
         message: `${open.length} missing ones are looked at again`,
       }
-    listsAtRequest.delete(operation.id)
     return { phase: 'Succeeded', done: result.cleaned, result }
   }
 
@@ -183,21 +226,24 @@ export function operationsReconciler(deps: OperationsDeps) {
     return { phase: 'Running', message: `now ${row.phase}` }
   }
 
-  async function inspected(operation: Operation): Promise<Answer> {
+  async function inspected(operation: Operation, signal: AbortSignal): Promise<Answer> {
     try {
-      const result = await deps.inspect(operation)
+      const result = await within(clock, operation.kind, INSPECT_MS, signal, (limit) =>
+        deps.inspect(operation, limit),
+      )
       return { phase: 'Succeeded', done: 1, result }
     } catch (error) {
+      if (signal.aborted) throw error
       return {
         phase: 'Failed',
         failed: 1,
-        message: error instanceof Error ? error.message.slice(0, 300) : 'no answer',
+        message: error instanceof Error ? cut(error.message, 300) : 'no answer',
       }
     }
   }
-}
 
-const sum = (members: readonly { count: number }[]) => members.reduce((total, { count }) => total + count, 0)
+  return { list, advance }
+}
 
 function same(operation: Operation, answer: Answer): boolean {
   return (

@@ -34,8 +34,6 @@ export interface Orphans {
   /** When the newest complete list was begun, ms since the epoch; null: none yet. */
   listStartedAt(): number | null
   conditions(): ConditionNow[]
-  /** Complete lists begun and read so far. */
-  lists(): number
   /** Instances whose Sprite the newest of them lacks. */
   missing(): ReadonlySet<string>
   /** A person says that what is missing now is gone. */
@@ -52,7 +50,6 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
   const owners = new Map<string, 'ours' | 'foreign'>()
   let ours: string[] = []
   let foreign: string[] = []
-  let lists = 0
   let listStartedAt: number | null = null
   let missing: ReadonlySet<string> = new Set()
   let reachable: ConditionNow | null = null
@@ -95,7 +92,6 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
         spriteId !== null && (!names.has(spriteName) || (names.get(spriteName) ?? spriteId) !== spriteId),
     )
     missing = new Set(gone.map(({ id }) => id))
-    lists += 1
     for (const { id } of gone) deps.look(id)
 
     const after = await knownSprites(sql, deps.pool)
@@ -133,7 +129,6 @@ export function orphansReconciler(deps: OrphansDeps): Orphans {
     reconcile,
     count: () => (listStartedAt === null ? null : ours.length),
     listStartedAt: () => listStartedAt,
-    lists: () => lists,
     missing: () => missing,
     confirmLost: listing.confirmLost,
     conditions() {

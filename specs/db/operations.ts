@@ -81,7 +81,7 @@ export async function openOperations(sql: Sql, pool: string): Promise<Operation[
   return rows.map(operationFromRow)
 }
 
-/** Writes progress or the end. False: not the leader, or it has ended already. */
+/** Writes progress or the end; `done` never falls. False: not the leader, or it has ended already. */
 export async function writeOperation(
   sql: Sql,
   fence: Fence,
@@ -97,7 +97,7 @@ export async function writeOperation(
   const ends = status.phase !== 'Pending' && status.phase !== 'Running'
   const rows = await sql`
     with lease as materialized (select 1 from leases where pool = ${fence.pool} and epoch = ${fence.epoch} for key share)
-    update operations set phase = ${status.phase}, done = ${status.done ?? 0}, failed = ${status.failed ?? 0},
+    update operations set phase = ${status.phase}, done = greatest(done, ${status.done ?? 0}), failed = ${status.failed ?? 0},
            arguments = case when ${ends} and kind = 'action' then '{}' else arguments end, -- somebody's words are kept no longer
            message = ${status.message ?? null}, result = ${status.result ? sql.json(status.result as never) : null},
            started_at = coalesce(started_at, pool_now()), finished_at = case when ${ends} then pool_now() end
@@ -162,13 +162,25 @@ export async function endAgentAction(
   return rows.length > 0
 }
 
-/** How many of the operation's members are still in the given statuses. */
-export async function membersOf(
+/** How many of those that it marked are still there. */
+export async function drainedLeft(sql: Sql, operation: string): Promise<number> {
+  const [row] = await sql<{ left: number }[]>`
+    select count(*)::int as left from instances where drained_by = ${operation}`
+  return row?.left ?? 0
+}
+
+/**
+ * What became of the members that it asked for, as of one instant: all of them, those that were ready once (counted by the
+ * trigger `instances_first_ready`), those that may still get there. The rest failed.
+ */
+export async function buildsOf(
   sql: Sql,
-  column: 'made_by' | 'drained_by',
   operation: string,
-): Promise<{ status: string; count: number }[]> {
-  const rows = await sql<{ status: string; count: number }[]>`
-    select status, count(*)::int as count from instances where ${sql(column)} = ${operation} group by status`
-  return [...rows]
+): Promise<{ picked: number; done: number; building: number }> {
+  const [row] = await sql<{ picked: number; done: number; building: number }[]>`
+    select picked, done, (select count(*)::int from instances i
+                           where i.made_by = o.id and i.first_ready_at is null and i.phase <> 'deleting') as building
+      from operations o where id = ${operation}`
+  if (!row) throw new NotFound('operation', operation)
+  return row
 }
