@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { expect } from 'vitest'
 import { createGatewayClient } from '../../../controller/gateway/client.ts'
 import { createSpritesClient } from '../../../controller/sprites/client.ts'
+import { controlEmulator } from '../../../deploy/local/emulator/control.ts'
 import type { EmulatorConfig } from '../../../deploy/local/emulator/start.ts'
 import { commitStandin, ensureStandinRepo } from '../../../deploy/local/standin-repo.ts'
 import {
@@ -25,6 +26,7 @@ export async function startOpenclawWorld(engine: EngineName, config: Partial<Emu
   const world = await startWorld({ ...config, engine })
   const sprites = createSpritesClient({ baseUrl: world.base, token: TOKEN, clock: systemClock })
   const gateway = createGatewayClient({ clock: systemClock })
+  const control = controlEmulator({ url: world.base, token: TOKEN })
   const dir = join(await temporaryFolder(), 'openclaw')
   const repo = engine === 'process' ? (await ensureStandinRepo({ dir })).url : 'https://example.com/openclaw'
 
@@ -42,12 +44,7 @@ export async function startOpenclawWorld(engine: EngineName, config: Partial<Emu
       const files = { 'standin.json': JSON.stringify({ ...usual, ...behaviour }) }
       return commitStandin({ dir, branch: 'staging', files, message: 'another version' })
     }
-    const response = await fetch(`${world.base}/__emulator/commits`, {
-      method: 'POST',
-      headers: { authorization: `Bearer ${TOKEN}` },
-      body: JSON.stringify({ branch: 'staging', behaviour }),
-    })
-    return ((await response.json()) as { commit: string }).commit
+    return control.push('staging', behaviour)
   }
 
   async function build(name: string, attempt = 'try-1', ref = 'staging') {
@@ -91,5 +88,5 @@ export async function startOpenclawWorld(engine: EngineName, config: Partial<Emu
     return { name, url, key }
   }
 
-  return { ...world, sprites, gateway, repo, push, build, serve, claw }
+  return { ...world, control, sprites, gateway, repo, push, build, serve, claw }
 }
