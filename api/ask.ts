@@ -16,6 +16,7 @@ export function callerGone(reply: FastifyReply): AbortSignal {
   reply.raw.once('close', () => {
     if (!written) controller.abort()
   })
+  if (reply.raw.destroyed) controller.abort() // while something else was awaited: that end is not told again
   return controller.signal
 }
 

@@ -11,6 +11,9 @@ import { virtualClock } from '../support/virtual-clock.ts'
 import { fakeNews } from './fakes.ts'
 import { CONFIG, KEY, startWorld, type World } from './support.ts'
 
+/** On a machine that is busy with other tests. */
+const SOON = { timeout: 10_000 }
+
 let world: World
 beforeAll(async () => {
   world = await startWorld()
@@ -138,13 +141,13 @@ describe('a reader', () => {
       spoken = value ?? undefined
     })
     for (let seconds = 0; seconds < 14; seconds += 2) {
-      await expect.poll(() => clock.waiting()).toBe(1)
+      await expect.poll(() => clock.waiting(), SOON).toBe(1)
       await clock.advance(2_000)
     }
     expect(spoken).toBeUndefined()
-    await expect.poll(() => clock.waiting()).toBe(1)
+    await expect.poll(() => clock.waiting(), SOON).toBe(1)
     await clock.advance(2_000)
-    await expect.poll(() => spoken).toBe(': still here\n\n')
+    await expect.poll(() => spoken, SOON).toBe(': still here\n\n')
     leave.abort()
   })
 
@@ -165,7 +168,7 @@ describe('a reader', () => {
       const { chunks, clock, leave, feed } = readAll()
       await chunks.next()
       const last = chunks.next()
-      await expect.poll(() => clock.waiting()).toBe(1)
+      await expect.poll(() => clock.waiting(), SOON).toBe(1)
       if (end === 'leave') leave.abort()
       else feed.close()
       expect(await last).toEqual({ done: true, value: undefined })

@@ -16,6 +16,9 @@ import { aClaim, aPool, idleOnes, put, SPEC, snapshot } from '../support/builder
 import { type TestDatabase, testDatabase } from '../support/database.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
+/** On a machine that is busy with other tests. */
+const SOON = { timeout: 10_000 }
+
 let database: TestDatabase
 let sql: Sql
 beforeAll(async () => {
@@ -139,7 +142,7 @@ describe('is not repeated', () => {
   it('when the controller died while it was under way', async () => {
     const { id } = await ask('send', { message: 'Hi' })
     void controller(() => new Promise(() => {})).run()
-    await expect.poll(() => end(id)).toEqual(['Running', null])
+    await expect.poll(() => end(id), SOON).toEqual(['Running', null])
     const next = controller()
     expect(await next.run()).toBe(true)
     expect(next.sent).toEqual([])
@@ -150,7 +153,7 @@ describe('is not repeated', () => {
     const { id } = await ask('send', { message: 'Hi' })
     let answer = (_: unknown) => {}
     const before = controller(() => new Promise((resolve) => (answer = resolve))).run()
-    await expect.poll(() => end(id)).toEqual(['Running', null])
+    await expect.poll(() => end(id), SOON).toEqual(['Running', null])
     const next = controller()
     next.lead.foreignUntil = next.clock.now() + 1
     expect(await next.run()).toBe(false)
@@ -227,7 +230,7 @@ describe('while it waits', () => {
   it('one that is under way is left to its end, and ends unknown past its time', async () => {
     const { id } = await ask('send', { message: 'Hi' })
     void controller(() => new Promise(() => {})).run()
-    await expect.poll(() => end(id)).toEqual(['Running', null])
+    await expect.poll(() => end(id), SOON).toEqual(['Running', null])
     await cancelOperation(sql, fence.pool, id) // too late: what was sent cannot be called back
     const { clock, advance } = waiting()
     expect(await advanceStored(advance, id)).toEqual({ phase: 'Running' })

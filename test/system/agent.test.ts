@@ -73,12 +73,12 @@ it('of a link is in its conversation once the inviter approved, and the claim’
   const { body } = await pool.claim({ joinUrl: 'wait-1-for-a-stream' })
   expect(body.waitingForAcceptance).toBe(true)
   const stream = await openEventStream(`${pool.url}/api/pool/claims/${body.claimId}/events`, KEY)
-  const until = async (reason: string) => {
+  const told = async (reason: string) => {
     while ((await stream.next()).data.reason !== reason);
   }
-  await until('AwaitingAcceptance')
+  await told('AwaitingAcceptance')
   await pool.pass(35_000)
-  await until('Delivered')
+  await told('Delivered')
   stream.leave()
   const claim = await pool.get('GET', `/api/pool/claims/${body.claimId}`)
   expect(claim).toMatchObject({ phase: 'Ready', conversationId: expect.stringMatching(/^[0-9a-f]{32}$/) })
