@@ -18,6 +18,9 @@ export const MARGIN_MS = 2_000
 export const STAND_BY_MS = 1_000
 const LEASE_MS = LEASE_SECONDS * 1_000
 
+/** ms. When whoever finds that no call may be begun looks again: a late renewal may still come. Without one all keys end. */
+export const LEASE_PAUSE_MS = 1_000
+
 /** A call whose outcome would reach nobody is not begun. */
 export class LeaseEnding extends Error {
   override readonly name = 'LeaseEnding'

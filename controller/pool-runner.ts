@@ -170,7 +170,11 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       queue.nudge(`instance/${id}`, laneOf(phase, bound))
     return {}
   }
+  /** Monotonic ms: when the newest list was begun. */
+  let listedAt = Number.NEGATIVE_INFINITY
   const lookRound = () => {
+    // Its own timer may have been lost. This is not a second one: a list that is fresh enough is not read again.
+    if (clock.monotonic() - listedAt >= config.reconcileMs) queue.nudge('listing', 'planning')
     queue.nudge('sweep', 'planning')
     plan()
     queue.nudge('claims', 'planning')
@@ -202,7 +206,10 @@ export async function runPool(deps: ControllerDeps, lead: Lead): Promise<void> {
       plan: instanceDeps.moved,
     }),
     operations: operations.list,
-    listing: orphans.reconcile,
+    listing() {
+      listedAt = clock.monotonic()
+      return orphans.reconcile()
+    },
     sweep,
     housekeeping: async () => {
       await keepEventPartitions(sql, config.eventsDays)

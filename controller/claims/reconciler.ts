@@ -7,7 +7,7 @@ import {
   releaseUnseen,
 } from '../../specs/db/claims.ts'
 import type { Sql } from '../../specs/db/connect.ts'
-import type { Lead } from '../lease.ts'
+import { LEASE_PAUSE_MS, type Lead } from '../lease.ts'
 import type { Result } from '../reconcile.ts'
 
 export interface ClaimsDeps {
@@ -25,7 +25,7 @@ const FARTHEST_MS = 60_000
 
 export function claimsReconciler({ sql, lead, pool, unseenSeconds, look, plan }: ClaimsDeps) {
   return async function reconcile(): Promise<Result> {
-    if (!lead.mayCall()) return {}
+    if (!lead.mayCall()) return { requeueAfterMs: LEASE_PAUSE_MS }
     await releaseUnseen(sql, lead.fence, unseenSeconds()) // first: what it cancels ends right below
     const ended = await endUnbegunClaims(sql, lead.fence)
     if (ended.length > 0) plan()

@@ -167,7 +167,10 @@ async function createCheckpoint({ sprites }: InstanceDeps, run: Run): Promise<vo
   }
 }
 
-/** Sent once, by the run that committed its attempt. Whatever comes back is an outcome; an answer that is lost is one too. */
+/**
+ * Sent once, by the run that committed its attempt. Whatever comes back is an outcome; an answer that is lost is one too. What
+ * is sent once is not given the run's signal: a call that we abort is one of which nothing is known, and it has its own limit.
+ */
 async function deliver(deps: InstanceDeps, run: Run): Promise<void> {
   const { instance, claim, gatewayKey, template, signal } = run
   const { spriteUrl, takes } = instance
@@ -196,7 +199,6 @@ async function deliver(deps: InstanceDeps, run: Run): Promise<void> {
         gatewayKey,
         { ...body, inviteUrl },
         { timeoutMs: JOIN_LIMIT_MS },
-        signal,
       )
       run.outcome = answer.status === 'joined' ? 'delivered' : 'waiting'
       if (answer.status === 'joined')
@@ -207,7 +209,6 @@ async function deliver(deps: InstanceDeps, run: Run): Promise<void> {
         gatewayKey,
         { ...body, name: claim.agentName },
         { timeoutMs: CONVERSE_LIMIT_MS },
-        signal,
       )
       run.outcome = 'delivered'
     }
@@ -262,9 +263,9 @@ async function startJoinLoop(deps: InstanceDeps, run: Run): Promise<void> {
   deps.joinBeats.forget(instance.id)
 }
 
-/** Its own checkpoint, once for each canary. An answer that is cut is not a "complete". */
+/** Its own checkpoint, once for each canary, and not aborted. An answer that is cut is not a "complete". */
 async function restore({ sprites, lead, clock }: InstanceDeps, run: Run): Promise<void> {
-  const { instance, signal } = run
+  const { instance } = run
   if (instance.checkpointId === null) {
     run.outcome = 'error'
     run.failure = 'no checkpoint of its own'
@@ -272,7 +273,7 @@ async function restore({ sprites, lead, clock }: InstanceDeps, run: Run): Promis
   }
   const done = lead.underway(instance.attempt?.until ?? clock.now())
   try {
-    const end = await sprites.restoreCheckpoint(instance.spriteName, instance.checkpointId, signal)
+    const end = await sprites.restoreCheckpoint(instance.spriteName, instance.checkpointId)
     run.outcome = end.outcome
     if (end.outcome !== 'complete') run.failure = cut(end.message, 300)
   } catch (error) {

@@ -81,6 +81,7 @@ const failed = (reason: string, message: string): AgentActionEnd => ({
   result: { reason },
 })
 
+/** Not given the run's signal, as all that is sent once: it ends by its own limit. Instructions are a file. */
 async function send(
   deps: InstanceDeps,
   { instance, gatewayKey, signal }: Run,
@@ -94,33 +95,21 @@ async function send(
   const verb = action.selector.verb as AgentVerb // others are not of a claim
   switch (verb) {
     case 'send': {
-      const { messageId } = await gateway.send(
-        spriteUrl,
-        gatewayKey,
-        { message: text('message') },
-        limit,
-        signal,
-      )
+      const { messageId } = await gateway.send(spriteUrl, gatewayKey, { message: text('message') }, limit)
       return { result: { messageId } }
     }
     case 'rename': {
       const agentName = text('name')
-      await gateway.rename(spriteUrl, gatewayKey, { name: agentName }, limit, signal)
+      await gateway.rename(spriteUrl, gatewayKey, { name: agentName }, limit)
       return { result: null, claim: { agentName } }
     }
     case 'lock':
     case 'unlock': {
-      const { locked } = await gateway.lock(
-        spriteUrl,
-        gatewayKey,
-        { unlock: verb === 'unlock' },
-        limit,
-        signal,
-      )
+      const { locked } = await gateway.lock(spriteUrl, gatewayKey, { unlock: verb === 'unlock' }, limit)
       return { result: { locked } }
     }
     case 'explode':
-      await gateway.explode(spriteUrl, gatewayKey, {}, limit, signal)
+      await gateway.explode(spriteUrl, gatewayKey, {}, limit)
       return { result: { exploded: true }, claim: { released: true } } // nothing is left to hold: on to the restore
     case 'instruct': {
       const instructions = text('instructions')

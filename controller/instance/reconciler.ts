@@ -12,7 +12,7 @@ import { loadInstances, removeInstance } from '../../specs/db/instances.ts'
 import { countBuild } from '../../specs/db/pools.ts'
 import type { Instance } from '../../specs/instance.ts'
 import { cut } from '../../specs/text.ts'
-import { LeaseEnding } from '../lease.ts'
+import { LEASE_PAUSE_MS, LeaseEnding } from '../lease.ts'
 import type { Reconcile, Result } from '../reconcile.ts'
 import type { Lane } from '../workqueue.ts'
 import { act } from './act.ts'
@@ -28,8 +28,6 @@ const MAX_STEPS = 40
 const JOIN_LOOK_MS = 30_000
 /** ms. Somebody else wrote the row, or leads by now: look again, but not in a circle. */
 const CONFLICT_MS = 50
-/** ms. A late renewal may still come; without one the lead ends and this key with it. */
-const LEASE_PAUSE_MS = 1_000
 /** ms. A claim that can no longer begin is ended by its own reconciler. */
 const CLAIM_PAUSE_MS = 1_000
 

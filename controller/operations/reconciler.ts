@@ -16,7 +16,7 @@ import { getPool } from '../../specs/db/pools.ts'
 import { isFinished, type Operation } from '../../specs/operation.ts'
 import type { Random } from '../../specs/random.ts'
 import { cut } from '../../specs/text.ts'
-import type { Lead } from '../lease.ts'
+import { LEASE_PAUSE_MS, type Lead } from '../lease.ts'
 import type { Orphans } from '../orphans/reconciler.ts'
 import { newMember } from '../pool/reconciler.ts'
 import type { Result } from '../reconcile.ts'
@@ -58,8 +58,6 @@ type Answer = { phase: Operation['phase'] } & Partial<
 
 /** ms. While something is open; news of the instances come in between. */
 const LOOK_MS = 500
-/** ms. A late renewal of the lease may still come. */
-const LEASE_PAUSE_MS = 1_000
 /** ms. For all questions of one look inside; a Sprite that sleeps takes up to 15 s to wake. */
 const INSPECT_MS = 30_000
 

@@ -18,7 +18,7 @@ import { getPool, listRevisions, writePoolStatus } from '../../specs/db/pools.ts
 import { InstanceId } from '../../specs/instance.ts'
 import type { Pool, PoolSpec, PoolStatus } from '../../specs/pool.ts'
 import type { Random } from '../../specs/random.ts'
-import type { Lead } from '../lease.ts'
+import { LEASE_PAUSE_MS, type Lead } from '../lease.ts'
 import type { Result } from '../reconcile.ts'
 
 export interface PoolDeps {
@@ -49,7 +49,7 @@ export function poolReconciler(deps: PoolDeps) {
   let writtenAt = Number.NEGATIVE_INFINITY
 
   return async function reconcile(): Promise<Result> {
-    if (!lead.mayCall()) return {}
+    if (!lead.mayCall()) return { requeueAfterMs: LEASE_PAUSE_MS }
     const pool = await getPool(sql, deps.pool)
     const spec = pool.spec ?? pool.status.lastGoodSpec
     if (!spec) return { requeueAfterMs: 30_000 } // nothing valid was ever there: the condition below cannot be kept either
