@@ -10,6 +10,7 @@ import {
   writeOperation,
 } from '../../specs/db/operations.ts'
 import type { AgentVerb, Operation } from '../../specs/operation.ts'
+import { cut } from '../../specs/text.ts'
 import { GatewayRejected, GatewayUnauthorized, InsecureUrl } from '../gateway/errors.ts'
 import { placeFile } from './files.ts'
 import { claimState, type InstanceDeps, type Run } from './run.ts'
@@ -77,7 +78,7 @@ async function outcomeOf(deps: InstanceDeps, run: Run, action: Operation): Promi
 
 const failed = (reason: string, message: string): AgentActionEnd => ({
   phase: 'Failed',
-  message: message.slice(0, 300),
+  message: cut(message, 300),
   result: { reason },
 })
 

@@ -18,36 +18,23 @@ export function agentActions({ sql, clock, look }: { sql: Sql; clock: Clock; loo
 
   return async function advance(action: Operation) {
     const now = clock.now()
+    for (const [id, at] of looked) if (now - at >= LOOK_AGAIN_MS) looked.delete(id)
     const { attempt } = action
-    if (attempt) {
-      looked.delete(action.id)
-      return now >= attempt.until ? OUTCOME_UNKNOWN : { phase: 'Running' as const }
-    }
-    if (action.cancelledAt) return ended(action, 'Cancelled', 'Cancelled', 'Cancelled before it was sent.')
+    if (attempt) return now >= attempt.until ? OUTCOME_UNKNOWN : { phase: 'Running' as const }
+    if (action.cancelledAt) return ended('Cancelled', 'Cancelled', 'Cancelled before it was sent.')
     const [claim] = await getClaims(sql, [action.selector.claim ?? ''])
     if (!claim || claim.instanceId === null || claim.endedAt || claim.releasedAt || claim.cancelledAt)
-      return ended(action, 'Failed', 'ClaimEnded', 'The claim ended before it was sent.')
+      return ended('Failed', 'ClaimEnded', 'The claim ended before it was sent.')
     if (now >= action.deadlineAt.getTime())
-      return ended(
-        action,
-        'Expired',
-        'DeadlineExceeded',
-        'Its agent could not be asked in time; nothing was sent.',
-      )
-    if (now - (looked.get(action.id) ?? 0) >= LOOK_AGAIN_MS) {
+      return ended('Expired', 'DeadlineExceeded', 'Its agent could not be asked in time; nothing was sent.')
+    if (!looked.has(action.id)) {
       looked.set(action.id, now)
       look(claim.instanceId)
     }
     return { phase: 'Pending' as const }
   }
 
-  function ended(
-    action: Operation,
-    phase: 'Failed' | 'Cancelled' | 'Expired',
-    reason: string,
-    message: string,
-  ) {
-    looked.delete(action.id)
+  function ended(phase: 'Failed' | 'Cancelled' | 'Expired', reason: string, message: string) {
     return { phase, failed: 1, message, result: { reason } }
   }
 }
