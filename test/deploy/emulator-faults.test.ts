@@ -1,9 +1,13 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { createSpritesClient } from '../../controller/sprites/client.ts'
 import { createFaults } from '../../deploy/local/emulator/faults/faults.ts'
+import { FAULT_KINDS } from '../../deploy/local/emulator/faults/schema.ts'
 import { seededRandom } from '../../deploy/local/emulator/faults/seeded-random.ts'
 import { SPRITE_PATHS } from '../../deploy/sprite/templates.ts'
 import { systemClock } from '../../specs/clock.ts'
+import { ROOT } from '../support/sources.ts'
 import { type OpenclawWorld, startOpenclawWorld } from './conformance/openclaw.ts'
 import { TOKEN, until } from './emulator-world.ts'
 
@@ -339,5 +343,13 @@ describe('chance', () => {
     expect(faults.take(['hang'], 'list', null)).toMatchObject({ kind: 'hang' })
     expect(faults.take(['hang'], 'list', null)).toBeNull()
     expect(faults.list()).toMatchObject([{ met: 2 }])
+  })
+})
+
+describe('the table of faults', () => {
+  it('names every kind of fault that there is', async () => {
+    const table = await readFile(join(ROOT, 'test/system/README.md'), 'utf8')
+    expect(FAULT_KINDS.filter((kind) => !table.includes(`\`${kind}\``))).toEqual([])
+    expect(FAULT_KINDS.length).toBeGreaterThan(15)
   })
 })

@@ -67,3 +67,5 @@ export type Fault = z.infer<typeof faultSchema>
 export type FaultWish = z.input<typeof faultSchema>
 export type FaultKind = Fault['kind']
 export type FaultOf<K extends FaultKind> = Extract<Fault, { kind: K }>
+
+export const FAULT_KINDS = [...requests, ...special].map(({ shape }) => shape.kind.value)
