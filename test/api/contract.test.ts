@@ -734,6 +734,7 @@ describe('operations', () => {
       wanted: 1,
       done: 0,
       failed: 0,
+      reason: null,
       message: null,
       result: null,
       createdAt: expect.stringMatching(RFC3339),
