@@ -24,16 +24,21 @@ export interface RunningPool {
   stop(): Promise<void>
 }
 
-/** @param clock whose time both halves live in; a test may let it jump. */
+/**
+ * @param clock whose time both halves live in; a test may let it jump.
+ * @param signal ends a start between two of its parts; what had begun is ended in order, then its reason is thrown.
+ */
 export async function runPool(
   config: Config,
   env: Env,
   role: Role,
   log: Logger,
   clock: Clock = systemClock,
+  signal?: AbortSignal,
 ): Promise<RunningPool> {
   const world = await openWorld(config, {
     log,
+    signal,
     specVariables: specVariables(env),
     withSprites: role !== 'api',
   })

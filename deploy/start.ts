@@ -11,7 +11,8 @@ if (major < 24) {
 const { ConfigError, describeConfig, loadDotEnv, readConfig } = await import('./config.ts')
 const { createLog } = await import('./log.ts')
 const { runPool } = await import('./run.ts')
-const { CannotStart } = await import('./world.ts')
+const { CannotStart, Stopped } = await import('./world.ts')
+const { systemClock } = await import('../specs/clock.ts')
 const { banner } = await import('./banner.ts')
 
 const role = process.argv[2] ?? 'all'
@@ -20,34 +21,45 @@ if (role !== 'all' && role !== 'api' && role !== 'controller') {
   process.exit(2)
 }
 
+/** ms. Kubernetes and Railway are told to wait 100 s; what is not over then would be cut anyway. */
+const STOP_LIMIT_MS = 100_000
+/** ms. One Ctrl-C comes twice under npm, from the terminal and from npm; a second one of a person comes later. */
+const ONE_PRESS_MS = 1_000
+
+const stop = new AbortController()
+
 try {
   const env = loadDotEnv('.env', process.env)
   const config = readConfig(env)
   const log = createLog(config)
-  for (const warning of config.warnings) log.warn(warning)
-  log.info({ role, ...describeConfig(config) }, 'starting')
-  const starting = runPool(config, env, role, log)
 
-  // From the first moment on: what a start has begun by then (a database, a Sprite's processes) is ended in order too.
-  let stopping = false
+  // Before anything is started: what a stop finds half begun it ends in order too.
+  let askedAt: number | null = null
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.on(signal, () => {
-      if (stopping) return
-      stopping = true
-      log.info({ signal }, 'stopping: nothing new is begun, what is under way is recorded')
-      void starting
-        .then((pool) => pool.stop())
-        .then(
-          () => process.exit(0),
-          (error: unknown) => {
-            log.error({ error: String(error) }, 'the end was not orderly')
-            process.exit(1)
-          },
-        )
+      if (askedAt === null) {
+        askedAt = systemClock.monotonic()
+        log.info({ signal }, 'stopping: nothing new is begun, what is under way is recorded')
+        systemClock.after(STOP_LIMIT_MS, () => {
+          log.error({ afterMs: STOP_LIMIT_MS }, 'the end took too long')
+          process.exit(1)
+        })
+        stop.abort(new Stopped(signal))
+      } else if (systemClock.monotonic() - askedAt >= ONE_PRESS_MS) process.exit(130) // asked again: at once
     })
-  const pool = await starting
-  if (!stopping) process.stdout.write(banner(config, role, pool))
+
+  for (const warning of config.warnings) log.warn(warning)
+  log.info({ role, ...describeConfig(config) }, 'starting')
+  const pool = await runPool(config, env, role, log, systemClock, stop.signal)
+  process.stdout.write(banner(config, role, pool))
+  await new Promise<void>((resolve) => {
+    if (stop.signal.aborted) resolve()
+    else stop.signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+  await pool.stop()
+  process.exit(0)
 } catch (error) {
+  if (error instanceof Stopped) process.exit(0) // while it was starting; what had begun has ended
   // What a person can put right comes with its remedy; a stack would only hide it.
   const plain = error instanceof ConfigError || error instanceof CannotStart || isAddressInUse(error)
   console.error(plain ? (error as Error).message : error)

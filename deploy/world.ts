@@ -33,6 +33,11 @@ export class CannotStart extends Error {
   override readonly name = 'CannotStart'
 }
 
+/** Somebody asked for its end while it was starting. */
+export class Stopped extends Error {
+  override readonly name = 'Stopped'
+}
+
 /** The emulator has no limit of its own: a laptop fills its pool as fast as it can. */
 const EMULATED_CREATES_PER_MINUTE = 600
 const REAL_CREATES_PER_MINUTE = 10
@@ -41,13 +46,19 @@ export const DEFAULT_POOL = 'default'
 /**
  * @param specVariables what of the environment the first boot's spec is made of.
  * @param withSprites false: the API alone, which never calls a Sprite.
- * @throws CannotStart, ConfigError
+ * @param signal looked at between two parts.
+ * @throws CannotStart, ConfigError, the signal's reason
  */
 export async function openWorld(
   config: Config,
-  options: { log: Logger; specVariables: Record<string, string>; withSprites: boolean },
+  options: {
+    log: Logger
+    specVariables: Record<string, string>
+    withSprites: boolean
+    signal?: AbortSignal | undefined
+  },
 ): Promise<World> {
-  const { log } = options
+  const { log, signal } = options
   const closers: (() => Promise<void>)[] = []
   const close = async () => {
     for (const end of closers.reverse())
@@ -61,12 +72,14 @@ export async function openWorld(
     if (!apiKey) throw new CannotStart('POOL_API_KEY is missing')
 
     const { place, listenPlace } = await openDatabase(config, closers, embedded, log)
+    signal?.throwIfAborted()
     // On a connection of its own: the timeouts that it gives our role hold for later connections only.
     const migrator = connect(place, { applicationName: 'clawpool migrate', max: 1 })
     const { applied } = await migrate(migrator).finally(() => migrator.end({ timeout: 5 }))
     if (applied.length > 0) log.info({ applied }, 'the database was migrated')
     const sql = connect(place, { applicationName: 'clawpool', max: 10 })
     closers.push(() => sql.end({ timeout: 5 }))
+    signal?.throwIfAborted()
 
     const spritesApi = config.sprites.kind === 'api' ? config.sprites.baseUrl : 'emulator'
     const owner = await claimDatabase(sql, { environment: config.environment, spritesApi })
@@ -78,6 +91,7 @@ export async function openWorld(
       )
 
     const sprites = await openSprites(config, keys?.emulatorToken ?? '', options, closers, embedded)
+    signal?.throwIfAborted()
     const specDefaults = defaultSpec({
       minIdle: config.minIdle.value,
       maxTotal: config.maxTotal.value,

@@ -78,8 +78,10 @@ export interface Ended {
 /** Runs it until it ends: by itself, or by a Ctrl-C as soon as it says `interruptAt`. */
 export async function runToEnd(options: ProcessOptions, interruptAt?: string): Promise<Ended> {
   const { child, output } = launch(options)
+  let interrupted = false // once: a second Ctrl-C means something else
   child.stdout?.on('data', () => {
-    if (interruptAt && output().includes(interruptAt)) child.kill('SIGINT')
+    if (interrupted || !interruptAt || !output().includes(interruptAt)) return
+    interrupted = child.kill('SIGINT')
   })
   const timer = setTimeout(() => child.kill('SIGKILL'), START_LIMIT_MS)
   const [code] = (await once(child, 'close')) as [number | null]
