@@ -19,6 +19,8 @@ export default defineConfig({
           globalSetup: 'test/support/postgres-global.ts',
           testTimeout: 60_000,
           hookTimeout: 60_000,
+          // A deadline for what real I/O brings about, not a pause: a busy machine needs more than the default second.
+          expect: { poll: { timeout: 15_000, interval: 20 } },
         },
       },
     ],
