@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import {
   type Checkpoints,
   type ExecCommand,
@@ -13,6 +14,7 @@ import { createPower, type Power, type SleepTimes } from '../power.ts'
 import { openPublicUrl } from '../public-url.ts'
 import { serviceManager } from '../service-manager.ts'
 import { vmClock } from '../vm-clock.ts'
+import { openApiSocket } from './api-socket.ts'
 import { checkpointDisk, copyTree, createCheckpoint, listCheckpoints } from './checkpoints.ts'
 import { spriteEnvironment, spriteNames } from './environment.ts'
 import { startExec } from './exec.ts'
@@ -111,8 +113,11 @@ export async function openSprite(
     return () => lost.delete(run)
   }
 
+  let closeSocket = async () => {}
   async function endEverything(): Promise<void> {
     manager.forget()
+    await closeSocket()
+    closeSocket = async () => {}
     for (const tell of lost) tell()
     lost.clear()
     await processes.endAll()
@@ -120,6 +125,14 @@ export async function openSprite(
 
   async function boot(): Promise<void> {
     restarts.resume()
+    await closeSocket()
+    closeSocket = await openApiSocket({
+      path: join(folder.disk, '.sprite/api.sock'),
+      clock,
+      power,
+      log,
+      info: () => ({ id: record.id, name: record.name, url: door.url }),
+    })
     await manager.boot()
   }
 
