@@ -85,12 +85,13 @@ async function follow(deps: InstanceDeps, first: Run, failingSince: Map<string, 
       if (blind !== null && !next.moved) throw blind
       if (next.snapshot.value === 'gone') return remove(deps, run)
       if (next.moved) {
-        const before = run.instance.phase
+        const before = run
         const written = await writeStep(deps, run, next)
         if (!written) return afterConflict(deps, run, next)
         run = written
-        if (before !== run.instance.phase) asked.clear()
-        if (changesLane(before, run.instance.phase)) break
+        // A new state asks anew, and so does a new attempt: only this run may send it.
+        if (before.instance.phase !== run.instance.phase || before.attemptId !== run.attemptId) asked.clear()
+        if (changesLane(before.instance.phase, run.instance.phase)) break
         continue
       }
       if (next.intent && !asked.has(next.intent)) {
