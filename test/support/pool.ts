@@ -8,9 +8,9 @@ import { type Role, runPool } from '../../deploy/run.ts'
 import { type Clock, systemClock } from '../../specs/clock.ts'
 import { type TestDatabase, testDatabase } from './database.ts'
 import { emulatedSprites } from './emulated-sprites.ts'
-import { eventually } from './eventually.ts'
 import { poolClient } from './pool-client.ts'
 import { QUICK, removeDataDir, temporaryFolder } from './pool-process.ts'
+import { until } from './until.ts'
 
 export const KEY = 'the-key-of-this-test-0123456789'
 
@@ -86,7 +86,7 @@ export async function startPool({ env = {}, role = 'all', ...given }: PoolOption
         })
       }
       const before = await planned()
-      await eventually(async () => (await planned()).every((n, i) => n >= (before[i] ?? 0) + times), {
+      await until(async () => (await planned()).every((n, i) => n >= (before[i] ?? 0) + times), {
         what: `looked at ${times} times`,
       })
     },

@@ -12,7 +12,7 @@ export interface Awaited {
  */
 export async function until<T>(
   look: () => T | Promise<T>,
-  { what, deadlineMs = 10_000, everyMs = 20 }: Awaited,
+  { what, deadlineMs = 20_000, everyMs = 20 }: Awaited,
 ): Promise<NonNullable<T>> {
   const end = performance.now() + deadlineMs
   let last: unknown = null

@@ -8,7 +8,7 @@ let pool: TestPool
 beforeAll(async () => {
   pool = await startPool({ env: { POOL_MIN_IDLE: '0' } })
   await commitSlowClaims(pool, 1_500)
-}, 60_000)
+})
 afterAll(() => pool.remove())
 
 it('one that waits in line is served by an instance that is built for it, in a pool that keeps none', async () => {
@@ -26,7 +26,7 @@ it('one that waits in line is served by an instance that is built for it, in a p
   expect(claim.inviteUrl).toMatch(/^https:\/\/dev\.convos\.org/)
   await pool.get('DELETE', path)
   await pool.settle({ idle: 1, claimed: 0, recycling: 0 })
-}, 120_000)
+})
 
 it('one that leaves before its answer, without a key to come back with, has its claim let go in time', async () => {
   await pool.settle({ idle: 1, claimed: 0, recycling: 0 })
@@ -47,4 +47,4 @@ it('one that leaves before its answer, without a key to come back with, has its 
   await until(async () => (await pool.get('GET', path)).phase === 'Released', { what: 'let go' })
   expect((await pool.events(`&claim=${agent.claimId}`)).map(({ reason }) => reason)).toContain('ClaimUnseen')
   await pool.settle({ idle: 1, claimed: 0, recycling: 0 })
-}, 120_000)
+})

@@ -1,5 +1,4 @@
-import { expect, it, onTestFinished } from 'vitest'
-import { eventually } from '../support/eventually.ts'
+import { describe, expect, it } from 'vitest'
 import {
   type PoolProcess,
   removeDataDir,
@@ -7,6 +6,7 @@ import {
   temporaryFolder,
 } from '../support/pool-process.ts'
 import { commitSlowClaims } from '../support/standin.ts'
+import { until } from '../support/until.ts'
 
 const ENV = { POOL_MIN_IDLE: '2', POOL_MAX_TOTAL: '6' }
 
@@ -24,63 +24,69 @@ async function isWhole(pool: PoolProcess) {
   expect(gateways).toHaveLength(names.length)
 }
 
-it('comes to what its spec asks for after kill -9 in the middle of a build, with nothing leaked and nothing built twice', async () => {
-  const dataDir = temporaryFolder()
-  onTestFinished(() => removeDataDir(dataDir))
-  const pool = await startPoolProcess({ dataDir, env: ENV })
-  await eventually(async () => (await phases(pool)).every((phase) => phase === 'installing'), {
-    what: 'building',
+describe.concurrent('after kill -9', () => {
+  it('in the middle of a build the pool comes to what its spec asks for, with nothing leaked and nothing built twice', async ({
+    onTestFinished,
+  }) => {
+    const dataDir = temporaryFolder()
+    onTestFinished(() => removeDataDir(dataDir))
+    const pool = await startPoolProcess({ dataDir, env: ENV })
+    await until(async () => (await phases(pool)).every((phase) => phase === 'installing'), {
+      what: 'building',
+    })
+    const begun = (await pool.instances()).map(({ id }) => id).sort()
+    await pool.kill()
+
+    const again = await startPoolProcess({ dataDir, env: ENV })
+    onTestFinished(again.remove)
+    await again.settle({ idle: 2, provisioning: 0, deleting: 0 })
+    expect((await again.instances()).map(({ id }) => id).sort()).toEqual(begun)
+    await isWhole(again)
   })
-  const begun = (await pool.instances()).map(({ id }) => id).sort()
-  await pool.kill()
 
-  const again = await startPoolProcess({ dataDir, env: ENV })
-  onTestFinished(again.remove)
-  await again.settle({ idle: 2, provisioning: 0, deleting: 0 })
-  expect((await again.instances()).map(({ id }) => id).sort()).toEqual(begun)
-  await isWhole(again)
-}, 120_000)
+  it('in the middle of a delivery and a restore every claim is settled, each by one instance that nobody used before', async ({
+    onTestFinished,
+  }) => {
+    const dataDir = temporaryFolder()
+    onTestFinished(() => removeDataDir(dataDir))
+    const pool = await startPoolProcess({ dataDir, env: { ...ENV, POOL_MIN_IDLE: '0' } })
+    await commitSlowClaims(pool, 3_000)
+    await pool.get('PATCH', '/api/pool/spec', { minIdle: 3 })
+    await pool.settle({ idle: 3, provisioning: 0 })
+    await pool.get('PATCH', '/api/pool/spec', { minIdle: 2 })
 
-it('settles every claim after kill -9 in the middle of a delivery and a restore, each by one instance that nobody used before', async () => {
-  const dataDir = temporaryFolder()
-  onTestFinished(() => removeDataDir(dataDir))
-  const pool = await startPoolProcess({ dataDir, env: { ...ENV, POOL_MIN_IDLE: '0' } })
-  await commitSlowClaims(pool, 3_000)
-  await pool.get('PATCH', '/api/pool/spec', { minIdle: 3 })
-  await pool.settle({ idle: 3, provisioning: 0 })
-  await pool.get('PATCH', '/api/pool/spec', { minIdle: 2 })
+    const first = (await pool.claim({ instructions: 'of the first' })).body
+    await pool.get('DELETE', `/api/pool/instances/${first.instanceId}?wait=0`)
+    const cut = pool
+      .claim({ instructions: 'of the second' }, { 'idempotency-key': 'the-second' })
+      .catch(() => 'cut')
+    await until(
+      async () => {
+        const now = await phases(pool)
+        return now.includes('delivering') && (now.includes('marking') || now.includes('restoring'))
+      },
+      { what: 'in the middle of both', everyMs: 5 },
+    )
+    await pool.kill()
+    expect(await cut).toBe('cut')
 
-  const first = (await pool.claim({ instructions: 'of the first' })).body
-  await pool.get('DELETE', `/api/pool/instances/${first.instanceId}?wait=0`)
-  const cut = pool
-    .claim({ instructions: 'of the second' }, { 'idempotency-key': 'the-second' })
-    .catch(() => 'cut')
-  await eventually(
-    async () => {
-      const now = await phases(pool)
-      return now.includes('delivering') && (now.includes('marking') || now.includes('restoring'))
-    },
-    { what: 'in the middle of both', everyMs: 5 },
-  )
-  await pool.kill()
-  expect(await cut).toBe('cut')
-
-  const again = await startPoolProcess({ dataDir, env: { ...ENV, POOL_MIN_IDLE: '0' } })
-  onTestFinished(again.remove)
-  const { status, body } = await again.claim(
-    { instructions: 'of the second' },
-    { 'idempotency-key': 'the-second' },
-  )
-  expect(status).toBe(200)
-  await again.settle({ claimed: 1, recycling: 0, provisioning: 0, deleting: 0 })
-  const instances = await again.instances()
-  expect(instances.filter(({ claimId }) => claimId !== null).map(({ id }) => id)).toEqual([body.instanceId])
-  const claims = (await again.get('GET', '/api/pool/claims')).items as { phase: string }[]
-  expect(claims.map(({ phase }) => phase)).toEqual(['Ready', 'Released'])
-  for (const { spriteName, status } of instances)
-    if (status === 'idle') {
-      expect(await again.sprites.list(spriteName, '')).not.toContain('.convos')
-      expect(await again.sprites.list(spriteName, '.openclaw/workspace')).toEqual([])
-    }
-  await isWhole(again)
-}, 180_000)
+    const again = await startPoolProcess({ dataDir, env: { ...ENV, POOL_MIN_IDLE: '0' } })
+    onTestFinished(again.remove)
+    const { status, body } = await again.claim(
+      { instructions: 'of the second' },
+      { 'idempotency-key': 'the-second' },
+    )
+    expect(status).toBe(200)
+    await again.settle({ claimed: 1, recycling: 0, provisioning: 0, deleting: 0 })
+    const instances = await again.instances()
+    expect(instances.filter(({ claimId }) => claimId !== null).map(({ id }) => id)).toEqual([body.instanceId])
+    const claims = (await again.get('GET', '/api/pool/claims')).items as { phase: string }[]
+    expect(claims.map(({ phase }) => phase)).toEqual(['Ready', 'Released'])
+    for (const { spriteName, status } of instances)
+      if (status === 'idle') {
+        expect(await again.sprites.list(spriteName, '')).not.toContain('.convos')
+        expect(await again.sprites.list(spriteName, '.openclaw/workspace')).toEqual([])
+      }
+    await isWhole(again)
+  })
+})

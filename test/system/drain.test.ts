@@ -9,7 +9,7 @@ let pool: TestPool
 beforeAll(async () => {
   pool = await startPool({ env: { POOL_MIN_IDLE: '4', POOL_MAX_TOTAL: String(MAX_TOTAL) } })
   await pool.settle({ idle: 4 })
-}, 90_000)
+})
 afterAll(() => pool.remove())
 
 /** The most that were alive at one time, by the rows and by the provider, looked at without a pause. */
@@ -21,7 +21,7 @@ function watch(): { stop(): Promise<{ rows: number; sprites: number }> } {
       const [row] = await pool.sql<{ n: number }[]>`select count(*)::int as n from instances`
       most.rows = Math.max(most.rows, row?.n ?? 0)
       most.sprites = Math.max(most.sprites, (await pool.sprites.names()).length)
-      await sleep(systemClock, 10, end.signal).catch(() => {})
+      await sleep(systemClock, 25, end.signal).catch(() => {})
     }
   })()
   return {

@@ -2,9 +2,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest'
 import { LEASE_SECONDS } from '../../specs/db/leases.ts'
 import { type TestDatabase, testDatabase } from '../support/database.ts'
 import { startOutside } from '../support/emulator.ts'
-import { eventually } from '../support/eventually.ts'
 import { KEY, urlOf } from '../support/pool.ts'
 import { type PoolProcess, startPoolProcess } from '../support/pool-process.ts'
+import { until } from '../support/until.ts'
 
 let outside: Awaited<ReturnType<typeof startOutside>>
 let database: TestDatabase
@@ -40,13 +40,13 @@ const leads = (pool: PoolProcess) => pool.output().match(/"message":"leading"/g)
 /** ms from now until `pool` leads once more than before. */
 async function untilItLeads(pool: PoolProcess, before: number): Promise<number> {
   const from = performance.now()
-  await eventually(() => leads(pool) > before, { what: 'leading', everyMs: 10 })
+  await until(() => leads(pool) > before, { what: 'leading', everyMs: 10 })
   return performance.now() - from
 }
 
 it('hands the lead over within 2 s of SIGTERM and within a lease of kill -9, while claims go on and nothing is built twice', async () => {
   const first = await start()
-  await eventually(() => leads(first) === 1, { what: 'leading' })
+  await until(() => leads(first) === 1, { what: 'leading' })
   const second = await start()
   await first.settle({ idle: 2, provisioning: 0 })
   const members = (await first.instances()).map(({ id }) => id).sort()
@@ -71,4 +71,4 @@ it('hands the lead over within 2 s of SIGTERM and within a lease of kill -9, whi
   const after = await third.instances()
   expect(after.map(({ id }) => id)).toEqual(expect.arrayContaining(members))
   expect(await outside.sprites.names()).toEqual(after.map(({ spriteName }) => spriteName).sort())
-}, 120_000)
+})

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import { eventually } from '../support/eventually.ts'
 import { startPool, type TestPool } from '../support/pool.ts'
+import { until } from '../support/until.ts'
 
 let pool: TestPool
 beforeAll(async () => {
   pool = await startPool({ env: { POOL_MIN_IDLE: '1' } })
   await pool.settle({ idle: 1 })
-}, 90_000)
+})
 afterAll(() => pool.remove())
 
 it('adds two by a replenish that are still there ten minutes later', async () => {
@@ -42,7 +42,7 @@ it('takes a changed POOL_MIN_IDLE at a later start as an edit with an event, and
   ]) {
     const again = await startPool({ ...pool, env: { POOL_MIN_IDLE: value } })
     try {
-      await eventually(async () => (await again.get('GET', '/readyz')).leader, { what: 'led' })
+      await until(async () => (await again.get('GET', '/readyz')).leader, { what: 'led' })
       await again.looks(2)
       expect({ value, minIdle: (await spec(again)).minIdle }).toEqual({ value, minIdle })
       const seen = await edits(again)

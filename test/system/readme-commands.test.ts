@@ -9,9 +9,10 @@ const run = promisify(execFile)
 
 let pool: TestPool
 beforeAll(async () => {
-  pool = await startPool({ env: { POOL_MIN_IDLE: '2' } })
-  await pool.settle({ idle: 2 })
-}, 90_000)
+  pool = await startPool({ env: { POOL_MIN_IDLE: '4' } })
+  await pool.settle({ idle: 4 })
+  await pool.get('PATCH', '/api/pool/spec', { minIdle: 0 }) // what is drained needs no replacement here
+})
 afterAll(() => pool.remove())
 
 function commands(): string[] {
@@ -21,12 +22,12 @@ function commands(): string[] {
 
 /** What each must come to, in the order in which a person may try them. */
 const EXPECTED: [name: string, command: RegExp, outcome: unknown][] = [
-  ['counts', /\/api\/pool\/counts/, { idle: 2, claimed: 0, deleting: 0 }],
+  ['counts', /\/api\/pool\/counts/, { idle: 4, claimed: 0, deleting: 0 }],
   ['full status', /\/api\/pool\/status/, { name: 'default', instances: expect.any(Array) }],
   ['claim', /\/api\/pool\/claim"/, { inviteUrl: expect.stringContaining('https://dev.convos.org/v2?i=') }],
   ['recycle', /-X DELETE .*\/api\/pool\/instances\//, { ok: true, outcome: 'recycled' }],
   ['drain N', /\/api\/pool\/drain"/, { ok: true, drained: 2 }],
-  ['drain all', /^npm run drain:all$/, expect.stringMatching(/^dev: [23] idle drained$/m)],
+  ['drain all', /^npm run drain:all$/, expect.stringMatching(/^dev: 2 idle drained$/m)],
   ['version', /\/version/, { version: expect.stringMatching(/^\d+\.\d+\.\d+/), environment: 'dev' }],
 ]
 
@@ -48,4 +49,4 @@ it('has useful commands in the README that do as they say, as they stand', async
       outcome,
     })
   }
-}, 180_000)
+})

@@ -29,7 +29,7 @@ beforeAll(async () => {
   claim = (await pool.claim({ instructions: INSTRUCTIONS })).body
   for (const { key } of await pool.sql<{ key: string }[]>`select key from kept_keys`) gatewayKeys.add(key)
   expect(gatewayKeys.size).toBeGreaterThan(4)
-}, 90_000)
+})
 afterAll(() => pool.remove())
 
 /** Which of the words stand in the text: never the words themselves, which would be in the report then. */

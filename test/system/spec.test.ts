@@ -34,4 +34,4 @@ it('builds as many as minIdle asks for, destroys none when it is lowered, and ad
   await put({ minIdle: 1, maxIdle: 2 })
   await pool.settle({ idle: 2, provisioning: 0, deleting: 0 })
   expect(await pool.sprites.names()).toHaveLength(2)
-}, 150_000)
+})

@@ -24,7 +24,7 @@ describe.concurrent('a start', () => {
     if (process.getuid?.() === 0) expect(statSync(join(dataDir, 'pg')).uid).not.toBe(0) // Postgres does not run as root
     expect(await pool.stop('SIGTERM')).toMatchObject({ code: 0 })
     expect(pool.processes()).toEqual([])
-  }, 120_000)
+  })
 
   it('with a token and no DATABASE_URL embeds the database alone, and says so', async ({
     onTestFinished,
@@ -39,14 +39,14 @@ describe.concurrent('a start', () => {
     await pool.settle({ idle: 1 })
     expect(await outside.sprites.names()).toHaveLength(1)
     expect(await pool.stop()).toMatchObject({ code: 0 })
-  }, 120_000)
+  })
 
   it('that is interrupted ends in order, and leaves nothing running', async ({ onTestFinished }) => {
     const dataDir = temporaryFolder()
     onTestFinished(() => removeDataDir(dataDir))
     const { code, output } = await runToEnd({ dataDir }, '"message":"starting"')
     expect({ code, left: processesOf(dataDir), output }).toMatchObject({ code: 0, left: [] })
-  }, 120_000)
+  })
 
   it.each(['staging', 'production'])(
     'in %s is refused with every missing variable by its name',
@@ -75,7 +75,7 @@ describe.concurrent('a start', () => {
     expect(output).toMatch(/belongs to the pool of dev .* but this process is staging/)
     expect(output).toContain('DATABASE_URL')
     expect(output).not.toContain('org/1/2/token')
-  }, 120_000)
+  })
 
   it('on a port that is taken says so and leaves nothing running', async ({ onTestFinished }) => {
     const taken = createServer().listen(0, '127.0.0.1')
@@ -88,5 +88,5 @@ describe.concurrent('a start', () => {
     expect(code).toBe(1)
     expect(output).toContain(`${port}`)
     expect(processesOf(dataDir)).toEqual([])
-  }, 120_000)
+  })
 })
