@@ -1,19 +1,15 @@
 import type { ServerResponse } from 'node:http'
 import { z } from 'zod'
-import { sleep } from '../../../../specs/clock.ts'
-import { type Engine, Refusal, type Sprite, type SpriteChange } from '../engine.ts'
-import { ndjson, readJson, sendEmpty, sendJson } from './answer.ts'
-import type { Call, Route, SurfaceOptions } from './router.ts'
+import type { Sprite, SpriteChange } from '../engine.ts'
+import { readJson, sendEmpty, sendJson } from './answer.ts'
+import { limitCreates, limitRunning } from './create-limits.ts'
+import type { Route } from './router.ts'
 import { RUNTIME_VERSION } from './runtime-version.ts'
+import { activityOf, listPage, ORGANIZATION, watchSprites } from './sprite-list.ts'
 
 const base = '/v1/sprites/:name'
-const PAGE_LIMIT = 50
-const ORGANIZATION = 'emulator'
 
 const urlSettings = z.object({ auth: z.enum(['sprite', 'public']), private_access: z.string() }).partial()
-/** Not documented for the watch stream; ours. */
-const HEARTBEAT_MS = 15_000
-
 const createBody = z.object({
   name: z.string(),
   labels: z.array(z.string()).nullish(),
@@ -137,136 +133,6 @@ function sendSprite(response: ServerResponse, status: number, sprite: Sprite): v
     ...activityOf(sprite),
     labels: sprite.labels,
     version: RUNTIME_VERSION,
-  })
-}
-
-const activityOf = ({ lastRunningAt, lastWarmingAt }: Sprite) => ({
-  last_running_at: new Date(lastRunningAt).toISOString(),
-  ...(lastWarmingAt === null ? {} : { last_warming_at: new Date(lastWarmingAt).toISOString() }),
-})
-
-function countersOf(engine: Engine, options: SurfaceOptions) {
-  const count = (status: Sprite['status']) =>
-    engine.list().filter((sprite) => sprite.status === status).length
-  return {
-    name: ORGANIZATION,
-    running: count('running'),
-    warm: count('warm'),
-    cold: count('cold'),
-    ...(options.runningLimit === null ? {} : { running_limit: options.runningLimit }),
-  }
-}
-
-/** Endless: how things are, then each change. A Sprite that goes is not told of: no such event is documented. */
-async function watchSprites({ response, query, engine, clock, options }: Call): Promise<void> {
-  const prefix = query.get('prefix') ?? ''
-  const stream = ndjson(response)
-  const timestamp = () => new Date(clock.now()).toISOString()
-  const say = (sprite: Sprite) => {
-    if (!sprite.name.startsWith(prefix)) return
-    const { name, status } = sprite
-    const org = countersOf(engine, options)
-    stream.write({
-      name,
-      status,
-      running_version: RUNTIME_VERSION,
-      ...activityOf(sprite),
-      timestamp: timestamp(),
-      org,
-    })
-  }
-  for (const sprite of engine.list()) say(sprite)
-  const unwatch = engine.watch(say)
-  try {
-    while (!stream.closed.aborted) {
-      stream.write({ type: 'heartbeat', timestamp: timestamp(), org: countersOf(engine, options) })
-      await sleep(clock, HEARTBEAT_MS, stream.closed).catch(() => {}) // its client hung up
-    }
-  } finally {
-    unwatch()
-  }
-}
-
-/**
- * One page, ordered by name. The token holds the last name of the page, so a Sprite that comes or goes between two
- * pages hides no other. Entries lack the labels, as those of the real list may: whoever needs them asks by name.
- */
-function listPage({ engine, query, faults, options }: Call) {
-  const prefix = query.get('prefix') ?? ''
-  const asked = Number(query.get('max_results') ?? PAGE_LIMIT)
-  const size = Number.isInteger(asked) && asked >= 1 ? Math.min(asked, PAGE_LIMIT) : PAGE_LIMIT
-  const after = decodeToken(query.get('continuation_token'))
-  const omitted = faults.takeAll('omit', 'list').map(({ sprite }) => sprite)
-  const all = engine.list().filter(({ name }) => !omitted.includes(null) && !omitted.includes(name))
-  const rest = all.filter(({ name }) => name.startsWith(prefix) && (after === null || name > after))
-  const page = rest.slice(0, size)
-  const last = page.at(-1)
-  const hasMore = rest.length > page.length
-  return {
-    sprites: page.map((sprite) => ({
-      id: sprite.id,
-      name: sprite.name,
-      org_slug: ORGANIZATION,
-      status: sprite.status,
-      url: sprite.url,
-      updated_at: new Date(sprite.updatedAt).toISOString(),
-    })),
-    has_more: hasMore,
-    ...(hasMore && last ? { next_continuation_token: encodeToken(last.name) } : {}),
-    ...countersOf(engine, options),
-  }
-}
-
-const encodeToken = (name: string) => Buffer.from(JSON.stringify({ after: name })).toString('base64url')
-
-function decodeToken(token: string | null): string | null {
-  if (!token) return null
-  try {
-    return z.object({ after: z.string() }).parse(JSON.parse(Buffer.from(token, 'base64url').toString())).after
-  } catch {
-    throw new Refusal(400, { error: 'invalid continuation token' })
-  }
-}
-
-/** Counts accepted calls, whether they then succeed or not, in a rolling minute. */
-function limitCreates(times: number[], limit: number, now: number): void {
-  while (times[0] !== undefined && times[0] <= now - 60_000) times.shift()
-  const oldest = times[0]
-  if (times.length < limit || oldest === undefined) {
-    times.push(now)
-    return
-  }
-  const retryAfter = Math.max(1, Math.ceil((oldest + 60_000 - now) / 1_000))
-  throw new Refusal(
-    429,
-    {
-      error: 'sprite_creation_rate_limited',
-      message: `Sprite creation rate limit exceeded. You can create ${limit} sprites per minute.`,
-      limit,
-      window_seconds: 60,
-      retry_after_seconds: retryAfter,
-      current_count: times.length,
-      upgrade_available: false,
-    },
-    {
-      'retry-after': String(retryAfter),
-      'x-ratelimit-limit': String(limit),
-      'x-ratelimit-remaining': '0',
-      'x-ratelimit-reset': String(Math.ceil((oldest + 60_000) / 1_000)),
-    },
-  )
-}
-
-/** The plan's limit of Sprites that run at one time. */
-function limitRunning(engine: Engine, limit: number): void {
-  const count = engine.list().filter(({ status }) => status === 'running').length
-  if (count < limit) return
-  throw new Refusal(429, {
-    error: 'concurrent_sprite_limit_exceeded',
-    message: `Concurrent sprite limit exceeded. Your plan allows ${limit} running sprites.`,
-    limit,
-    current_count: count,
-    upgrade_available: true,
   })
 }
 
