@@ -16,15 +16,10 @@ export const activityOf = ({ lastRunningAt, lastWarmingAt }: Sprite) => ({
 })
 
 function countersOf(engine: Engine, options: SurfaceOptions) {
-  const count = (status: Sprite['status']) =>
-    engine.list().filter((sprite) => sprite.status === status).length
-  return {
-    name: ORGANIZATION,
-    running: count('running'),
-    warm: count('warm'),
-    cold: count('cold'),
-    ...(options.runningLimit === null ? {} : { running_limit: options.runningLimit }),
-  }
+  const counts = { running: 0, warm: 0, cold: 0 }
+  for (const { status } of engine.list()) counts[status]++
+  const limit = options.runningLimit === null ? {} : { running_limit: options.runningLimit }
+  return { name: ORGANIZATION, ...counts, ...limit }
 }
 
 /** Endless: how things are, then each change. A Sprite that goes is not told of: no such event is documented. */
