@@ -83,7 +83,8 @@ it('gives up a join that nobody approves, with a reason, and cleans the instance
     { what: 'failed' },
   )
   expect(claim.reason).toBe('NotAccepted')
-  await pool.settle({ claimed: 0, recycling: 0 })
+  const status = async () => (await pool.get('GET', `/api/pool/instances/${body.instanceId}`)).status
+  await until(async () => (await status()) === 'idle', { what: 'idle again', deadlineMs: 60_000 })
   expect(await pool.sprites.list(await spriteOf(body.instanceId), '')).not.toContain('.convos')
 })
 
