@@ -31,8 +31,8 @@ describe.concurrent('after kill -9', () => {
     const dataDir = temporaryFolder()
     onTestFinished(() => removeDataDir(dataDir))
     const pool = await startPoolProcess({ dataDir, env: ENV })
-    await until(async () => (await phases(pool)).every((phase) => phase === 'installing'), {
-      what: 'building',
+    await until(async () => (await phases(pool)).join() === 'installing,installing', {
+      what: 'in two builds',
     })
     const begun = (await pool.instances()).map(({ id }) => id).sort()
     await pool.kill()
@@ -50,7 +50,7 @@ describe.concurrent('after kill -9', () => {
     const dataDir = temporaryFolder()
     onTestFinished(() => removeDataDir(dataDir))
     const pool = await startPoolProcess({ dataDir, env: { ...ENV, POOL_MIN_IDLE: '0' } })
-    await commitSlowClaims(pool, 3_000)
+    await commitSlowClaims(pool, 5_000)
     await pool.get('PATCH', '/api/pool/spec', { minIdle: 3 })
     await pool.settle({ idle: 3, provisioning: 0 })
     await pool.get('PATCH', '/api/pool/spec', { minIdle: 2 })
