@@ -129,14 +129,15 @@ it('a bound one with a key stays, however long ago its key was forgotten', async
 
 it('one that leaves before anything was taken takes nothing', async () => {
   await world.stage.shelve(1)
-  let open = () => {}
+  const isLocked = Promise.withResolvers<void>()
+  const over = Promise.withResolvers<void>()
   const locked = world.sql.begin(async (tx) => {
     await tx`lock table pools in access exclusive mode`
-    await new Promise<void>((resolve) => {
-      open = resolve
-    })
+    isLocked.resolve()
+    await over.promise
   })
-  onTestFinished(() => open())
+  onTestFinished(() => over.resolve())
+  await isLocked.promise // before the call: it has to wait where it reads the spec, with nothing sent yet
   const socket = call(CLAIM)
   const waits = () =>
     world.sql`select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`
@@ -144,7 +145,7 @@ it('one that leaves before anything was taken takes nothing', async () => {
   await hangUp(socket)
   // Each answer is a turn of the server's loop: it has seen the end of the connection before it by then.
   for (let turn = 0; turn < 20; turn++) await fetch(`${api.url}/healthz`)
-  open()
+  over.resolve()
   await locked
   await world.ask('GET', '/api/pool/spec') // queued behind it for the same lock
   await expect.poll(waits, SOON).toHaveLength(0)
