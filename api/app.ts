@@ -3,7 +3,7 @@ import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fas
 import type { ApiConfig } from './config.ts'
 import { type ApiContext, type ApiDeps, createContext } from './context.ts'
 import { dashboard } from './dashboard/routes.ts'
-import { type Actor, authPlugin, matcher } from './plugins/auth.ts'
+import { type Actor, authPlugin, oneKey } from './plugins/auth.ts'
 import { bodyPlugin } from './plugins/body.ts'
 import { errorsPlugin } from './plugins/errors.ts'
 import { metricsPlugin } from './plugins/metrics.ts'
@@ -31,6 +31,8 @@ export type { ApiDeps } from './context.ts'
 const BODY_LIMIT = 1024 * 1024
 /** ms. From the first byte of a request to its last. */
 const REQUEST_LIMIT_MS = 60_000
+/** Until there are roles, one key may do everything. */
+const ADMIN: Actor = { name: 'admin', role: 'admin' }
 
 /**
  * The whole API, not listening yet: a test asks it by `inject`.
@@ -57,7 +59,10 @@ export async function buildApp(
   const context = createContext(deps)
   await app.register(errorsPlugin)
   await app.register(securityPlugin, { behindProxy: config.trustProxy !== false })
-  await app.register(authPlugin, { authenticate: oneKey(config.apiKey), metricsToken: config.metricsToken })
+  await app.register(authPlugin, {
+    authenticate: oneKey(config.apiKey, ADMIN),
+    metricsToken: config.metricsToken,
+  })
   await app.register(metricsPlugin, { registry: deps.registry, clock })
   await app.register(bodyPlugin)
   if (serves === 'all') await app.register(openapiPlugin, { version: config.version.version })
@@ -123,10 +128,3 @@ const onePool =
     ]
     for (const resource of resources) await app.register(resource(context))
   }
-
-/** Until there are roles, one key may do everything. */
-function oneKey(apiKey: string): (key: string) => Actor | null {
-  const isKey = matcher(apiKey)
-  const admin: Actor = { name: 'admin', role: 'admin' }
-  return (key) => (isKey(key) ? admin : null)
-}

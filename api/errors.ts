@@ -10,6 +10,17 @@ export class Unauthorized extends Error {
   }
 }
 
+/** From this address nothing is compared for a while. */
+export class TooManyFailedSignIns extends Error {
+  override readonly name = 'TooManyFailedSignIns'
+  /** s. */
+  readonly retryAfter: number
+  constructor(retryAfter: number) {
+    super(`too many wrong API keys came from your address: try again in ${retryAfter} s, with the right one`)
+    this.retryAfter = retryAfter
+  }
+}
+
 export class Forbidden extends Error {
   override readonly name = 'Forbidden'
   constructor(missing: string) {

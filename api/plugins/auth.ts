@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import type { FastifyRequest } from 'fastify'
 import fastifyPlugin from 'fastify-plugin'
 import { Forbidden, Unauthorized } from '../errors.ts'
+import { SIGN_IN_LIMIT, SignInLimit, type SignInLimitOptions } from './sign-in-limit.ts'
 
 /** Each has the rights of those before it. */
 const ROLES = ['viewer', 'claimer', 'operator', 'admin'] as const
@@ -31,11 +32,13 @@ export interface AuthOptions {
   /** null: no such key. */
   authenticate(key: string): Actor | null
   metricsToken: string | null
+  signInLimit?: SignInLimitOptions
 }
 
 export const authPlugin = fastifyPlugin<AuthOptions>(
-  async (app, { authenticate, metricsToken }) => {
-    const isMetricsToken = metricsToken === null ? () => true : matcher(metricsToken)
+  async (app, { authenticate, metricsToken, signInLimit = SIGN_IN_LIMIT }) => {
+    const limit = new SignInLimit(signInLimit)
+    const scraper = oneKey(metricsToken ?? '', { name: 'scraper', role: null })
     app.decorateRequest('actor')
     app.addHook('onRequest', async (request) => {
       request.actor = NOBODY
@@ -43,15 +46,18 @@ export const authPlugin = fastifyPlugin<AuthOptions>(
       const access = request.routeOptions.config.access ?? 'admin'
       if (access === 'none') return
       const key = bearer(request)
-      if (access === 'metrics') {
-        if (!isMetricsToken(key ?? '')) throw new Unauthorized()
-        return
-      }
+      if (access === 'metrics' && metricsToken === null) return
       if (key === null && access === 'optional') return
-      const actor = key === null ? null : authenticate(key)
-      if (!actor) throw new Unauthorized()
+      if (key === null) throw new Unauthorized() // no guess
+      await limit.check(request.ip)
+      const actor = access === 'metrics' ? scraper(key) : authenticate(key)
+      if (!actor) {
+        await limit.failed(request.ip)
+        throw new Unauthorized()
+      }
       request.actor = actor
-      if (access !== 'optional' && !hasRole(actor, access)) throw new Forbidden(access)
+      if (access !== 'optional' && access !== 'metrics' && !hasRole(actor, access))
+        throw new Forbidden(access)
     })
   },
   { name: 'auth' },
@@ -68,8 +74,14 @@ function bearer(request: FastifyRequest): string | null {
   return key ?? (request.headers.authorization === undefined ? null : '')
 }
 
+/** Whose key this is, while there is but one: `actor`'s, or nobody's. */
+export function oneKey(secret: string, actor: Actor): (key: string) => Actor | null {
+  const isKey = matcher(secret)
+  return (key) => (isKey(key) ? actor : null)
+}
+
 /** Compares digests, of one length whatever is sent: the time it takes says nothing about the secret. */
-export function matcher(secret: string): (candidate: string) => boolean {
+function matcher(secret: string): (candidate: string) => boolean {
   const digest = (text: string) => createHash('sha256').update(text).digest()
   const wanted = digest(secret)
   return (candidate) => timingSafeEqual(digest(candidate), wanted)

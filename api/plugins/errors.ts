@@ -10,6 +10,7 @@ import {
   NothingIdle,
   NotJson,
   OperationUnsuccessful,
+  TooManyFailedSignIns,
   Unauthorized,
 } from '../errors.ts'
 import { reasonOf } from '../shapes/operation.ts'
@@ -34,6 +35,7 @@ const TITLES: Record<number, string> = {
   412: 'Precondition Failed',
   413: 'Content Too Large',
   422: 'Unprocessable Content',
+  429: 'Too Many Requests',
   499: 'Client Closed Request',
   500: 'Internal Server Error',
   502: 'Bad Gateway',
@@ -93,6 +95,13 @@ export function toProblem(error: unknown): Problem {
       code: 'Unauthorized',
       error: error_,
       headers: { 'www-authenticate': 'Bearer realm="clawpool"' },
+    }
+  if (error instanceof TooManyFailedSignIns)
+    return {
+      status: 429,
+      code: 'TooManyFailedSignIns',
+      error: error_,
+      headers: { 'retry-after': String(error.retryAfter) },
     }
   if (error instanceof Forbidden) return { status: 403, code: 'Forbidden', error: error_ }
   if (error instanceof NotJson) return { status: 400, code: 'NotJson', error: error_ }

@@ -34,6 +34,70 @@ describe('roles', () => {
   })
 })
 
+describe('wrong keys', () => {
+  const LIMIT = { failures: 3, windowSeconds: 60 }
+
+  async function open(limit = LIMIT) {
+    const app = Fastify({ trustProxy: (_, hop) => hop < 1 })
+    await app.register(errorsPlugin)
+    const authenticate = (key: string) =>
+      key === 'key' ? { name: 'somebody', role: 'admin' as const } : null
+    await app.register(authPlugin, { authenticate, metricsToken: 'scrape-me', signInLimit: limit })
+    app.get('/', async () => 'yes')
+    app.get('/metrics', { config: { access: 'metrics' } }, async () => 'yes')
+    return (key: string | null, address = '203.0.113.7', url = '/') =>
+      app.inject({
+        url,
+        headers: { ...(key !== null && { authorization: `Bearer ${key}` }), 'x-forwarded-for': address },
+      })
+  }
+
+  it('are refused unread after some, even when one is right by then', async () => {
+    const ask = await open()
+    for (let n = 0; n < LIMIT.failures; n++) expect((await ask(`guess-${n}`)).statusCode).toBe(401)
+    for (const key of ['guess', 'key']) {
+      const answer = await ask(key)
+      expect(answer.statusCode).toBe(429)
+      expect(Number(answer.headers['retry-after'])).toBeGreaterThan(50)
+      expect(answer.json()).toMatchObject({
+        code: 'TooManyFailedSignIns',
+        error: expect.stringMatching(/try again in \d+ s/),
+      })
+    }
+  })
+
+  it('of one caller keep nobody else out', async () => {
+    const ask = await open()
+    for (let n = 0; n < 10; n++) await ask('guess')
+    expect((await ask('key', '203.0.113.8')).statusCode).toBe(200)
+  })
+
+  it('count for a whole network of IPv6, which one caller holds', async () => {
+    const ask = await open()
+    for (let n = 0; n < LIMIT.failures; n++) await ask('guess', `2001:db8:0:7::${n}`)
+    expect((await ask('key', '2001:0db8::7:1:2:3:4')).statusCode).toBe(429)
+    expect((await ask('key', '2001:db8:0:8::1')).statusCode).toBe(200)
+  })
+
+  it('count on every route, the scraper’s too; a right key or none at all counts nowhere', async () => {
+    const ask = await open()
+    for (let n = 0; n < 10; n++) {
+      expect((await ask('key')).statusCode).toBe(200)
+      expect((await ask(null)).statusCode).toBe(401)
+    }
+    for (let n = 0; n < LIMIT.failures; n++) await ask('guess', undefined, '/metrics')
+    expect((await ask('scrape-me', undefined, '/metrics')).statusCode).toBe(429)
+    expect((await ask('key')).statusCode).toBe(429)
+  })
+
+  it('are forgotten when their window is over', async () => {
+    const ask = await open({ failures: 1, windowSeconds: 1 })
+    await ask('guess')
+    expect((await ask('key')).statusCode).toBe(429)
+    await expect.poll(async () => (await ask('key')).statusCode).toBe(200)
+  })
+})
+
 describe('answers', () => {
   it('tell a browser what it must not do, and ask for https only where a trusted proxy speaks it', async () => {
     const plain = await startWorld()
