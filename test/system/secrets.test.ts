@@ -2,6 +2,8 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { KEY, startPool, type TestPool } from '../support/pool.ts'
+import { BUILD_LIMIT_MS } from '../support/pool-client.ts'
+import { until } from '../support/until.ts'
 
 const ANTHROPIC = 'sk-ant-canary-0123456789abcdef'
 const INSTRUCTIONS = 'canary-instructions: talk of nothing but lobsters'
@@ -27,6 +29,14 @@ beforeAll(async () => {
   await pool.get('GET', `/api/pool/instances/${first.instanceId}/logs?source=gateway`)
   await pool.get('DELETE', `/api/pool/instances/${first.instanceId}`)
   claim = (await pool.claim({ instructions: INSTRUCTIONS })).body
+  // A replacement that is still built has a key that is thrown away, or none yet.
+  await until(
+    async () => {
+      const { idle, provisioning, recycling, deleting } = await pool.counts()
+      return idle > 0 && provisioning + recycling + deleting === 0
+    },
+    { what: 'nothing under way', deadlineMs: BUILD_LIMIT_MS },
+  )
   for (const { key } of await pool.sql<{ key: string }[]>`select key from kept_keys`) gatewayKeys.add(key)
   expect(gatewayKeys.size).toBeGreaterThan(4)
 })
