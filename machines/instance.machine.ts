@@ -197,6 +197,9 @@ const untilFound = [
   { guard: 'missing' as const },
 ]
 
+/** Why a build is given up that no try could have saved: the breaker opens at once. */
+export const TEMPLATE_REFUSED = 'TemplateRefused'
+
 /** Not restored, and nobody's yet: what fails here is the build. */
 const isBuild = ({ context }: At) => !context.restored && context.from === null
 
@@ -313,6 +316,7 @@ export const instanceMachine = life.createMachine({
             target: 'configuring',
             actions: [enter(limits.CONFIGURE_LIMIT_MS), 'newKeys'],
           },
+          giveUp(TEMPLATE_REFUSED, ({ event }) => event.setup === 'refused'),
           {
             guard: (at) => setupIsOver(at) && at.context.tries < limits.SETUP_TRIES,
             actions: life.assign(({ context, event }) => ({

@@ -47,7 +47,8 @@ export interface Observed {
   limited: boolean
   /** This run's delete was acknowledged. */
   deleteAcknowledged: boolean
-  setup: 'unknown' | 'none' | 'running' | 'done' | 'failed'
+  /** `refused`: what the template names is not there or not for us, so another try is as good as this one. */
+  setup: 'unknown' | 'none' | 'running' | 'done' | 'failed' | 'refused'
   /** The setup's own counter; null where it was not seen. */
   beat: number | null
   files: 'unknown' | 'unwritten' | 'written'

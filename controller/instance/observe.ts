@@ -155,6 +155,9 @@ async function spriteFacets({ sprites }: InstanceDeps, run: Run): Promise<Facets
   return { sprite: 'present' }
 }
 
+/** `EX_CONFIG`, by which the clone of setup.sh says that no try can help; of another phase it is a program's own. */
+const SETUP_REFUSED = 78
+
 async function setupFacets({ sprites, files }: InstanceDeps, run: Run, context: Context): Promise<Facets> {
   const { spriteName } = run.instance
   const bytes = await sprites.readFile(spriteName, files.paths.setupStatus, run.signal)
@@ -182,7 +185,7 @@ async function setupFacets({ sprites, files }: InstanceDeps, run: Run, context: 
   }
   if (over) {
     run.found.setupError = status.error
-    return { setup: 'failed' }
+    return { setup: status.phase === 'clone' && status.exit === SETUP_REFUSED ? 'refused' : 'failed' }
   }
   return { setup: 'running', beat: status.beat }
 }

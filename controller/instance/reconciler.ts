@@ -178,8 +178,7 @@ async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
       deps.sql,
       run.facts.name,
       run.instance.revision,
-      false,
-      'SpriteLost',
+      { error: 'SpriteLost', permanent: false },
       run.facts.spec.failure,
     )
   deps.moved()

@@ -1,6 +1,7 @@
 /** What a step means for the rows: one statement for the instance, its claim, its keys and the news. */
 
 import { backoffMs } from '../../machines/backoff.ts'
+import { TEMPLATE_REFUSED } from '../../machines/instance.machine.ts'
 import { JOIN_LIMIT_MS, RESTORE_LIMIT_MS } from '../../machines/limits.ts'
 import type { Step } from '../../machines/step.ts'
 import { sleep } from '../../specs/clock.ts'
@@ -94,11 +95,17 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
   if (!written) return null
   deps.moved()
   if (effects.has('buildFailed'))
-    await countBuild(deps.sql, facts.name, instance.revision, false, reasonOf(run, step), facts.spec.failure)
+    await countBuild(
+      deps.sql,
+      facts.name,
+      instance.revision,
+      { error: reasonOf(run, step), permanent: step.snapshot.context.reason === TEMPLATE_REFUSED },
+      facts.spec.failure,
+    )
   if (effects.has('becomeIdle')) {
     await clearStrikes(deps.sql, instance.id)
     if (instance.firstReadyAt === null)
-      await countBuild(deps.sql, facts.name, instance.revision, true, null, facts.spec.failure)
+      await countBuild(deps.sql, facts.name, instance.revision, 'ready', facts.spec.failure)
   }
   const attempt = patch.attempt as Attempt | null | undefined
   return {

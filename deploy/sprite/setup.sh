@@ -7,7 +7,8 @@
 #
 # Whoever started it may go away: everything there is to know stands in .clawpool/setup.json, replaced by rename.
 #   - `beat` grows at each phase and every 10 s within one: when it stands still, the build is dead.
-#   - `exit` is null while it runs; then 0, or the code of the phase that failed with its last lines in `error`.
+#   - `exit` is null while it runs; then 0, or the code of the phase that failed with its last lines in `error`;
+#     78 (EX_CONFIG of sysexits.h) where trying again cannot help: the repository has no such ref, or refuses us.
 #   - `takes` names the fields of a claim's request that this OpenClaw reads; empty until the last phase.
 # setup.env says what to build, and whose turn it is: a build ends itself when the file names another ATTEMPT.
 # An attempt is built once. To start one that runs or has ended changes nothing, however late the call arrives:
@@ -237,9 +238,22 @@ phase_clone() {
   cd "$OPENCLAW" || return 1
   git init -q . || return 1
   git remote add origin "$REPO" || return 1
-  git fetch -q --depth 1 origin "${COMMIT:-$REF}" || return 1
+  fetch || return
   git checkout -q --detach FETCH_HEAD || return 1
   [ -z "$COMMIT" ] || [ "$(git rev-parse HEAD)" = "$COMMIT" ] || { echo 'fetched another commit than the pinned one'; return 1; }
+}
+
+# git has one exit code for all that can go wrong, so its words are looked at; in English, whatever the Sprite speaks.
+fetch() {
+  local said
+  said=$(LC_ALL=C GIT_TERMINAL_PROMPT=0 git fetch -q --depth 1 origin "${COMMIT:-$REF}" 2>&1) && return
+  echo "$said"
+  case "$said" in
+    *"couldn't find remote ref"* | *'not our ref'* | *'Authentication failed'* | *'could not read Username'* | *'Repository not found'*)
+      return 78
+      ;;
+  esac
+  return 1
 }
 
 # The extensions ask for a version of OpenClaw that no registry has; inside this tree any version is the right one.

@@ -127,16 +127,21 @@ export async function listRevisions(
   }))
 }
 
+/** How a build ended. `permanent`: every further one of its revision would end the same. */
+export type BuildEnd = 'ready' | { error: string; permanent: boolean }
+
 /** Counts one build's end for its revision: what the breaker reads. */
 export async function countBuild(
   sql: Sql,
   pool: string,
   revision: number,
-  ok: boolean,
-  error: string | null,
+  end: BuildEnd,
   failure: PoolSpec['failure'],
 ) {
-  await sql`select count_build(${pool}, ${revision}, ${ok}, ${error}, ${failure.threshold}, ${failure.openSeconds})`
+  const { error, permanent } = end === 'ready' ? { error: null, permanent: false } : end
+  await sql`
+    select count_build(${pool}, ${revision}, ${end === 'ready'}, ${permanent}, ${error}, ${failure.threshold},
+                       ${failure.openSeconds})`
 }
 
 /**

@@ -57,3 +57,30 @@ it('serves a claim by another Sprite when the first says 500 although it made th
   expect(body.inviteUrl).toMatch(/^https:/)
   await control.expectMet()
 })
+
+it('builds a ref that is not there once, says so at once, and goes on when the spec names one that is', async () => {
+  await pool.settle({ provisioning: 0, recycling: 0, deleting: 0 })
+  const { idle } = await pool.counts()
+  const breaker = async () => {
+    const { conditions } = await pool.get('GET', '/api/pool/status')
+    return (conditions as { type: string }[]).find(({ type }) => type === 'BreakerOpen')
+  }
+  const { template } = (await pool.get('GET', '/api/pool/spec')).spec
+  await pool.get('PATCH', '/api/pool/spec', {
+    template: { openclawRef: 'no-such-branch' },
+    minIdle: idle + 1,
+    limits: { createConcurrency: 1 }, // one at a time: what opens it was the first
+  })
+  await expect
+    .poll(breaker, { timeout: 60_000 })
+    .toMatchObject({ status: 'True', message: expect.stringContaining('no-such-branch') })
+  const { items } = await pool.get('GET', '/api/pool/events?limit=200')
+  const ends = (items as { reason: string; message: string }[]).filter(
+    ({ reason, message }) => reason === 'BuildFailed' || /TemplateRefused/.test(message),
+  )
+  expect(ends).toHaveLength(1)
+
+  await pool.get('PATCH', '/api/pool/spec', { template: { openclawRef: template.openclawRef } })
+  await pool.settle({ idle: idle + 1, provisioning: 0, deleting: 0 })
+  expect(await breaker()).toMatchObject({ status: 'False' })
+})

@@ -40,7 +40,14 @@ export const FACETS: { [K in Facet]: readonly Observed[K][] } = {
   listLacks: BOTH,
   limited: BOTH,
   deleteAcknowledged: BOTH,
-  setup: all<Observed['setup']>({ unknown: true, none: true, running: true, done: true, failed: true }),
+  setup: all<Observed['setup']>({
+    unknown: true,
+    none: true,
+    running: true,
+    done: true,
+    failed: true,
+    refused: true,
+  }),
   files: all<Observed['files']>({ unknown: true, unwritten: true, written: true }),
   service: all<Observed['service']>({ unknown: true, absent: true, present: true }),
   gateway: all<Observed['gateway']>({

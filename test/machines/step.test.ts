@@ -328,6 +328,7 @@ describe('a build', () => {
       { ...slow, tries: 2, beat: 1, beatAt: NOW - 90_000 },
       'installing',
     ],
+    ['gives up at once what no try can save', { setup: 'refused' }, slow, 'deleting: buildFailed'],
     ['fails with the last try', { setup: 'failed' }, { ...slow, tries: 2 }, 'deleting: buildFailed'],
     [
       'fails when its last try is silent',

@@ -179,11 +179,12 @@ end $$;
 
 -- What a revision's builds came to: read by the breaker, kept when the failed instance's own row is gone. A burst of
 -- failures is one round; a failure after the breaker was open for its time (the one build it let through) is the next.
-create or replace function count_build(its_pool text, its_revision int, ok boolean, its_error text, threshold int, open_seconds int)
+-- A permanent one opens it at once: every further build would end the same.
+create or replace function count_build(its_pool text, its_revision int, ok boolean, permanent boolean, its_error text, threshold int, open_seconds int)
 returns void language sql as $$
   update pool_revisions set
     builds_ok = builds_ok + (case when ok then 1 else 0 end),
-    failures = case when ok then 0 else failures + 1 end,
+    failures = case when ok then 0 when permanent then greatest(failures + 1, threshold) else failures + 1 end,
     rounds = case when ok then 0
                   when failures >= threshold and last_failed_at < pool_now() - make_interval(secs => open_seconds) then rounds + 1
                   else rounds end,

@@ -114,7 +114,7 @@ function carryOut(
     case 'clone': {
       const wanted = wish.commit || wish.ref
       status.commit = repository.resolve(wanted)
-      if (status.commit === null) return { code: 1, text: `fatal: couldn't find remote ref ${wanted}` }
+      if (status.commit === null) return { code: 78, text: `fatal: couldn't find remote ref ${wanted}` }
       disk.remove('/openclaw')
       disk.write('/openclaw/package.json', '{"name":"openclaw"}\n')
       return null
