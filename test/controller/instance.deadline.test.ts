@@ -5,8 +5,9 @@ import { instanceReconciler } from '../../controller/instance/reconciler.ts'
 import type { InstanceDeps } from '../../controller/instance/run.ts'
 import { createListingCache, type ListingCache } from '../../controller/orphans/listing.ts'
 import type { SpritesClient } from '../../controller/sprites/client.ts'
-import { SpritesUnavailable } from '../../controller/sprites/errors.ts'
+import { SpriteMissing, SpritesUnavailable } from '../../controller/sprites/errors.ts'
 import { spriteFiles } from '../../deploy/sprite/templates.ts'
+import { ABSENT_AFTER_MS } from '../../machines/limits.ts'
 import type { Sql } from '../../specs/db/connect.ts'
 import { loadInstances } from '../../specs/db/instances.ts'
 import type { Fence } from '../../specs/db/pools.ts'
@@ -37,12 +38,20 @@ const silent = new Proxy({} as SpritesClient, {
   get: (_, call) => () => Promise.reject(new SpritesUnavailable(String(call), 'claw', null)),
 })
 
-function reconciler() {
+/** There is no such Sprite, says every call. */
+const vanished = new Proxy({} as SpritesClient, {
+  get: (_, call) =>
+    call === 'get'
+      ? async () => null
+      : () => Promise.reject(new SpriteMissing(String(call), 'claw', 404, 'sprite')),
+})
+
+function reconciler(sprites = silent) {
   const deps: InstanceDeps = {
     sql,
     clock,
     random: systemRandom,
-    sprites: silent,
+    sprites,
     gateway: { status: async () => ({ kind: 'down', why: 'no answer' }) } as unknown as GatewayClient,
     files: spriteFiles,
     lead: {
@@ -68,7 +77,7 @@ function reconciler() {
 async function building(deadline: number): Promise<string> {
   const [id = ''] = await members(sql, fence, 1)
   await put(sql, fence, id, {
-    machine: snapshot('installing', { deadline, tries: 2 }),
+    machine: snapshot('installing', { deadline, tries: 2, seen: true }),
     sprite_id: 'sprite-1',
   })
   return id
@@ -116,5 +125,21 @@ describe('a Sprite that gives no answer past its deadline', () => {
     await expect(reconciler()(id, 'builds', new AbortController().signal)).rejects.toThrow('no answer')
     expect(await phaseOf(id)).toBe('installing')
     expect((await loadInstances(sql, [id]))[0]?.instance.error).toContain('no answer')
+  })
+})
+
+describe('a Sprite that vanishes while it is built', () => {
+  it('is a build that failed: its row goes, and the breaker hears of it', async () => {
+    const id = await building(clock.now() + 600_000)
+    const reconcile = reconciler(vanished)
+    await reconcile(id, 'builds', new AbortController().signal)
+    expect(await phaseOf(id)).toBe('installing') // one look is none
+    await clock.advance(ABSENT_AFTER_MS + 1_000)
+    list(['another', 'a-third'])
+    await clock.advance(1_000)
+    await reconcile(id, 'builds', new AbortController().signal)
+    expect(await phaseOf(id)).toBeUndefined()
+    const [revision] = await sql`select failures, last_error from pool_revisions where pool = ${fence.pool}`
+    expect(revision).toEqual({ failures: 1, last_error: 'SpriteLost' })
   })
 })
