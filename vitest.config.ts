@@ -3,8 +3,6 @@ import { defineConfig } from 'vitest/config'
 // `pure` needs no service and ends in seconds; `real` runs against a real Postgres, real sockets and real processes.
 export default defineConfig({
   test: {
-    // Most tests wait for processes: two workers even on two cores, where the default is one.
-    maxWorkers: 2,
     projects: [
       {
         test: {
