@@ -9,7 +9,6 @@ import { ABSENT_AFTER_MS, PROOF_GAP_MS, SETUP_LIMIT_MS, START_LIMIT_MS } from '.
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { decode, type Step, step, VERSION } from '../../machines/step.ts'
 import { loadInstances, removeInstance } from '../../specs/db/instances.ts'
-import { countBuild } from '../../specs/db/pools.ts'
 import type { Instance } from '../../specs/instance.ts'
 import { cut } from '../../specs/text.ts'
 import { LEASE_PAUSE_MS, LeaseEnding } from '../lease.ts'
@@ -150,37 +149,32 @@ async function look(
 
 async function remove(deps: InstanceDeps, run: Run): Promise<Result> {
   const asked = run.instance.phase === 'deleting'
+  const vanished = !asked && run.instance.firstReadyAt === null // a build that vanished is a build that failed
   const removed = await removeInstance(
     deps.sql,
     deps.lead.fence,
     run.instance,
-    { reason: 'SpriteLost', message: 'Its Sprite is gone: claim another one.' },
-    [
-      asked
-        ? {
-            type: 'Normal',
-            reason: 'Gone',
-            message: `Sprite ${run.instance.spriteName} is gone, and so is its row.`,
-          }
-        : {
-            type: 'Warning',
-            reason: 'SpriteLost',
-            message: `Sprite ${run.instance.spriteName} went away behind our back.`,
-          },
-    ],
+    {
+      claim: { reason: 'SpriteLost', message: 'Its Sprite is gone: claim another one.' },
+      build: vanished ? { error: 'SpriteLost', permanent: false, ...run.facts.spec.failure } : null,
+      news: [
+        asked
+          ? {
+              type: 'Normal',
+              reason: 'Gone',
+              message: `Sprite ${run.instance.spriteName} is gone, and so is its row.`,
+            }
+          : {
+              type: 'Warning',
+              reason: 'SpriteLost',
+              message: `Sprite ${run.instance.spriteName} went away behind our back.`,
+            },
+      ],
+    },
     ACTOR,
   )
   if (!removed) return { requeueAfterMs: CONFLICT_MS }
   if (!asked) deps.listing.lost(deps.clock.now())
-  if (!asked && run.instance.firstReadyAt === null)
-    // a build that vanished is a build that failed
-    await countBuild(
-      deps.sql,
-      run.facts.name,
-      run.instance.revision,
-      { error: 'SpriteLost', permanent: false },
-      run.facts.spec.failure,
-    )
   deps.moved()
   return {}
 }

@@ -8,13 +8,13 @@ import { sleep } from '../../specs/clock.ts'
 import { type ConditionNow, setConditions } from '../../specs/condition.ts'
 import { isRetryable, isUnavailable } from '../../specs/db/connect.ts'
 import {
+  type BuildEnd,
   beginDelivery,
   clearStrikes,
   type InstanceWrite,
   type News,
   writeInstance,
 } from '../../specs/db/instances.ts'
-import { countBuild } from '../../specs/db/pools.ts'
 import type { Attempt, Instance } from '../../specs/instance.ts'
 import type { Template } from '../../specs/pool.ts'
 import { cut } from '../../specs/text.ts'
@@ -64,7 +64,8 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
   if (entered === 'marking')
     Object.assign(patch, { touched: true, proven_at: null, canary: deps.random.word(24), claimed_at: null })
   if (entered === 'deleting') Object.assign(patch, { error: reasonOf(run, step), progress: null })
-  if (effects.has('buildFailed')) patch.error = reasonOf(run, step)
+  const build = buildEnd(run, step)
+  if (build?.error) patch.error = build.error
 
   const claimId = instance.claimId
   if (claimId !== null) {
@@ -86,7 +87,13 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
   const conditions = setConditions(instance.conditions, instanceConditions(run, step), now)
   if (conditions !== instance.conditions) patch.conditions = conditions
 
-  const write = { patch, claim, secret, news: newsOf(run, step, entered) }
+  const write = {
+    patch,
+    claim,
+    secret,
+    build: build && { ...build, ...facts.spec.failure },
+    news: newsOf(run, step, entered),
+  }
   const isOutcome =
     effects.has('endAttempt') && run.attemptId !== null && instance.attempt?.id === run.attemptId
   const written = isOutcome
@@ -94,19 +101,7 @@ export async function writeStep(deps: InstanceDeps, run: Run, step: Step): Promi
     : await writeInstance(deps.sql, deps.lead.fence, instance, null, write, ACTOR)
   if (!written) return null
   deps.moved()
-  if (effects.has('buildFailed'))
-    await countBuild(
-      deps.sql,
-      facts.name,
-      instance.revision,
-      { error: reasonOf(run, step), permanent: step.snapshot.context.reason === TEMPLATE_REFUSED },
-      facts.spec.failure,
-    )
-  if (effects.has('becomeIdle')) {
-    await clearStrikes(deps.sql, instance.id)
-    if (instance.firstReadyAt === null)
-      await countBuild(deps.sql, facts.name, instance.revision, 'ready', facts.spec.failure)
-  }
+  if (effects.has('becomeIdle')) await clearStrikes(deps.sql, instance.id)
   const attempt = patch.attempt as Attempt | null | undefined
   return {
     ...run,
@@ -232,6 +227,15 @@ function endedClaim(run: Run, now: number): Record<string, unknown> {
 const reasonOf = (run: Run, step: Step): string => {
   const why = run.found.setupError ?? run.failure
   return cut(`${step.snapshot.context.reason ?? 'Deleted'}${why ? `: ${why}` : ''}`, 500)
+}
+
+/** null: no build ended here. */
+function buildEnd(run: Run, step: Step): BuildEnd | null {
+  const has = (type: string) => step.effects.some((effect) => effect.type === type)
+  if (has('buildFailed'))
+    return { error: reasonOf(run, step), permanent: step.snapshot.context.reason === TEMPLATE_REFUSED }
+  const isFirst = run.instance.firstReadyAt === null
+  return has('becomeIdle') && isFirst ? { error: null, permanent: false } : null
 }
 
 function instanceConditions(run: Run, step: Step): ConditionNow[] {

@@ -187,12 +187,26 @@ export interface News {
   claimId?: string
 }
 
+/** A build that ended, for the breaker. */
+export interface BuildEnd {
+  /** null: it became ready. */
+  error: string | null
+  /** Every further build of this revision would end the same: the breaker opens at once. */
+  permanent: boolean
+}
+
+export interface BuildCount extends BuildEnd {
+  threshold: number
+  openSeconds: number
+}
+
 export interface InstanceWrite {
   /** Columns of instances by their SQL names; only these change. */
   patch: Record<string, unknown>
   /** `{id, phase, …columns of claims}`: what happens to the claim in the same transaction. */
   claim?: Record<string, unknown> | null
   secret?: { gateway_key: string; gateway_token: string } | null
+  build?: BuildCount | null
   news?: readonly News[]
 }
 
@@ -212,7 +226,7 @@ export async function writeInstance(
   const [row] = await sql<Row[]>`
     select * from write_instance(${fence.pool}, ${fence.epoch}, ${instance.id}, ${instance.resourceVersion}, ${attempt},
       ${sql.json(write.patch as never)}, ${nullableJson(sql, write.claim)}, ${nullableJson(sql, write.secret)},
-      ${nullableJson(sql, news)}, ${actor})`
+      ${nullableJson(sql, write.build)}, ${nullableJson(sql, news)}, ${actor})`
   return row ? instanceFromRow(row) : null
 }
 
@@ -268,13 +282,12 @@ export async function removeInstance(
   sql: Sql,
   fence: Fence,
   instance: Instance,
-  claimEnd: { reason: string; message: string },
-  news: readonly News[],
+  end: { claim: { reason: string; message: string }; build?: BuildCount | null; news: readonly News[] },
   actor: string,
 ): Promise<boolean> {
   const [row] = await sql<{ removed: boolean }[]>`
-    select remove_instance(${fence.pool}, ${fence.epoch}, ${instance.id}, ${instance.resourceVersion}, ${claimEnd.reason},
-      ${claimEnd.message}, ${sql.json(news as never)}, ${actor}) as removed`
+    select remove_instance(${fence.pool}, ${fence.epoch}, ${instance.id}, ${instance.resourceVersion}, ${end.claim.reason},
+      ${end.claim.message}, ${nullableJson(sql, end.build)}, ${sql.json(end.news as never)}, ${actor}) as removed`
   return row?.removed === true
 }
 

@@ -127,23 +127,6 @@ export async function listRevisions(
   }))
 }
 
-/** How a build ended. `permanent`: every further one of its revision would end the same. */
-export type BuildEnd = 'ready' | { error: string; permanent: boolean }
-
-/** Counts one build's end for its revision: what the breaker reads. */
-export async function countBuild(
-  sql: Sql,
-  pool: string,
-  revision: number,
-  end: BuildEnd,
-  failure: PoolSpec['failure'],
-) {
-  const { error, permanent } = end === 'ready' ? { error: null, permanent: false } : end
-  await sql`
-    select count_build(${pool}, ${revision}, ${end === 'ready'}, ${permanent}, ${error}, ${failure.threshold},
-                       ${failure.openSeconds})`
-}
-
 /**
  * Whose database this is. Returns null when it is ours (or is so from now on); else what it belongs to.
  */

@@ -136,8 +136,7 @@ export async function setStage(sql: Sql): Promise<Stage> {
         sql,
         fence,
         instance,
-        { reason: 'Destroyed', message: 'destroyed' },
-        [],
+        { claim: { reason: 'Destroyed', message: 'destroyed' }, news: [] },
         'controller',
       )
     },

@@ -10,7 +10,7 @@
 -- Returns the row as written; no row when somebody else was first.
 create or replace function write_instance(
   lease_pool text, lease_epoch bigint, its_id text, expected bigint, attempt_id text,
-  patch jsonb, claim jsonb, secret jsonb, news jsonb, its_actor text
+  patch jsonb, claim jsonb, secret jsonb, build jsonb, news jsonb, its_actor text
 ) returns setof instances language plpgsql volatile as $$
 declare
   i instances;
@@ -70,6 +70,7 @@ begin
       perform tell(jsonb_build_object('kind', 'done', 'pool', d.pool, 'ids', jsonb_build_array(d.id)));
     end if;
   end if;
+  perform count_build(lease_pool, n.revision, build);
   perform record_event(lease_pool, e ->> 'type', e ->> 'reason', e ->> 'message', its_actor, null,
                        coalesce(e ->> 'claim_id', i.claim_id), its_id)
      from jsonb_array_elements(coalesce(news, '[]')) e;
@@ -129,10 +130,11 @@ end $$;
 
 -- The row goes last, once nothing of it is left outside. A claim that still held it fails with a reason in the same transaction.
 create or replace function remove_instance(lease_pool text, lease_epoch bigint, its_id text, expected bigint,
-  claim_reason text, claim_message text, news jsonb, its_actor text
+  claim_reason text, claim_message text, build jsonb, news jsonb, its_actor text
 ) returns boolean language plpgsql volatile as $$
 declare
   its_claim text;
+  its_revision int;
   gone claims;
 begin
   perform 1 from leases where pool = lease_pool and epoch = lease_epoch for key share;
@@ -141,7 +143,8 @@ begin
   if its_claim is not null then
     perform 1 from claims where id = its_claim for no key update;
   end if;
-  delete from instances where id = its_id and resource_version = expected and claim_id is not distinct from its_claim;
+  delete from instances where id = its_id and resource_version = expected and claim_id is not distinct from its_claim
+    returning revision into its_revision;
   if not found then return false; end if;
   if its_claim is not null then
     update claims set phase = 'Failed', reason = claim_reason, message = claim_message, ended_at = pool_now()
@@ -151,6 +154,7 @@ begin
     end if;
     perform tell(jsonb_build_object('kind', 'done', 'pool', lease_pool, 'ids', jsonb_build_array(its_claim)));
   end if;
+  perform count_build(lease_pool, its_revision, build);
   perform record_event(lease_pool, e ->> 'type', e ->> 'reason', e ->> 'message', its_actor, null, its_claim, its_id)
      from jsonb_array_elements(coalesce(news, '[]')) e;
   return true;
@@ -177,18 +181,27 @@ begin
   return marked;
 end $$;
 
--- What a revision's builds came to: read by the breaker, kept when the failed instance's own row is gone. A burst of
--- failures is one round; a failure after the breaker was open for its time (the one build it let through) is the next.
--- A permanent one opens it at once: every further build would end the same.
-create or replace function count_build(its_pool text, its_revision int, ok boolean, permanent boolean, its_error text, threshold int, open_seconds int)
-returns void language sql as $$
-  update pool_revisions set
-    builds_ok = builds_ok + (case when ok then 1 else 0 end),
-    failures = case when ok then 0 when permanent then greatest(failures + 1, threshold) else failures + 1 end,
-    rounds = case when ok then 0
-                  when failures >= threshold and last_failed_at < pool_now() - make_interval(secs => open_seconds) then rounds + 1
-                  else rounds end,
-    last_failed_at = case when ok then last_failed_at else pool_now() end,
-    last_error = case when ok then last_error else left(its_error, 500) end
-   where pool = its_pool and number = its_revision
-$$;
+-- What a revision's builds came to: read by the breaker, kept when the failed instance's own row is gone, and so counted
+-- by the statement that ends the attempt. A burst of failures is one round; a failure after the breaker was open for its
+-- time (the one build it let through) is the next. A permanent one opens it at once: every further build would end the
+-- same.  build: {error: null for one that became ready, permanent, threshold, openSeconds}; null: no build ended.
+create or replace function count_build(its_pool text, its_revision int, build jsonb) returns void language plpgsql as $$
+declare
+  its_error constant text := build ->> 'error';
+  threshold constant int := build ->> 'threshold';
+begin
+  if build is null then return; end if;
+  if its_error is null then
+    update pool_revisions set builds_ok = builds_ok + 1, failures = 0, rounds = 0
+     where pool = its_pool and number = its_revision;
+  else
+    update pool_revisions set
+      failures = case when (build ->> 'permanent')::boolean then greatest(failures + 1, threshold) else failures + 1 end,
+      rounds = rounds + (case when failures >= threshold
+                               and last_failed_at < pool_now() - make_interval(secs => (build ->> 'openSeconds')::int)
+                              then 1 else 0 end),
+      last_failed_at = pool_now(),
+      last_error = left(its_error, 500)
+     where pool = its_pool and number = its_revision;
+  end if;
+end $$;

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import { getClaim, submitClaim } from '../../../specs/db/claims.ts'
 import type { Sql } from '../../../specs/db/connect.ts'
 import { isUniqueViolation } from '../../../specs/db/connect.ts'
@@ -15,15 +15,10 @@ import {
 import { releaseLease, takeLease } from '../../../specs/db/leases.ts'
 import { getPool, listRevisions, putSpec } from '../../../specs/db/pools.ts'
 import { aClaim, aPool, idle, idleOnes, members, put, SPEC, snapshot } from '../../support/builders.ts'
-import { type TestDatabase, testDatabase } from '../../support/database.ts'
+import { testDatabase } from '../../support/database.ts'
 
-let database: TestDatabase
-let sql: Sql
-beforeAll(async () => {
-  database = await testDatabase()
-  sql = database.sql
-})
-afterAll(() => database.drop())
+const { sql, connect, drop } = await testDatabase()
+afterAll(drop)
 
 const codeOf = (work: Promise<unknown>) =>
   work.then(
@@ -162,9 +157,15 @@ describe('who may write', () => {
     }
     expect(await insertInstances(sql, old, pool.planVersion, [twin], null)).toBeNull()
     expect(await unwantIdle(sql, old, 1)).toBeNull()
-    expect(await removeInstance(sql, old, loaded.instance, { reason: 'x', message: 'x' }, [], 'old')).toBe(
-      false,
-    )
+    expect(
+      await removeInstance(
+        sql,
+        old,
+        loaded.instance,
+        { claim: { reason: 'x', message: 'x' }, news: [] },
+        'old',
+      ),
+    ).toBe(false)
     expect((await loadInstances(sql, [id]))[0]?.instance).toMatchObject({ error: null, wanted: 'present' })
   })
 
@@ -173,14 +174,14 @@ describe('who may write', () => {
     const [id = ''] = await idleOnes(sql, old, 1)
     const [loaded] = await loadInstances(sql, [id])
     if (!loaded) throw new Error('lost')
-    const holder = database.connect({ max: 1 })
+    const holder = connect({ max: 1 })
     let waiting: Promise<unknown> = Promise.resolve()
     await holder.begin(async (tx) => {
       await tx`select 1 from instances where id = ${id} for update`
       waiting = writeInstance(sql, old, loaded.instance, null, { patch: { error: 'late' } }, 'old')
       await lockedBy(sql, 'write_instance')
       // The take-over changes the epoch, a key column: it waits for the write under way and cannot overtake it.
-      const takeOver = database.connect({
+      const takeOver = connect({
         max: 1,
       })`update leases set expires_at = pool_now() - interval '1 s' where pool = ${old.pool}`
       await takeOver
