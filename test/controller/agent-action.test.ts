@@ -1,31 +1,25 @@
 /** A call to an agent is sent once, whatever happens around it. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GatewayClient } from '../../controller/gateway/client.ts'
 import { GatewayRejected, GatewayUnknown } from '../../controller/gateway/errors.ts'
 import { carryOutAgentAction } from '../../controller/instance/agent-action.ts'
 import { type InstanceDeps, startRun } from '../../controller/instance/run.ts'
 import { agentActions } from '../../controller/operations/agent-actions.ts'
 import { getClaim, releaseClaim, submitClaim } from '../../specs/db/claims.ts'
-import type { Sql } from '../../specs/db/connect.ts'
 import { beginDelivery, loadInstances } from '../../specs/db/instances.ts'
 import { cancelOperation, createOperation, getOperation, writeOperation } from '../../specs/db/operations.ts'
 import type { Fence } from '../../specs/db/pools.ts'
 import type { AgentVerb } from '../../specs/operation.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { aClaim, aPool, idleOnes, put, SPEC, snapshot } from '../support/builders.ts'
-import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { testDatabase } from '../support/database.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
 /** On a machine that is busy with other tests. */
 const SOON = { timeout: 10_000 }
 
-let database: TestDatabase
-let sql: Sql
-beforeAll(async () => {
-  database = await testDatabase()
-  sql = database.sql
-})
-afterAll(() => database.drop())
+const { sql, drop } = await testDatabase()
+afterAll(drop)
 
 let fence: Fence
 let claimId: string

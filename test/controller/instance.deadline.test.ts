@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import type { GatewayClient } from '../../controller/gateway/client.ts'
 import { createBeatWatch } from '../../controller/instance/join-loop.ts'
 import { instanceReconciler } from '../../controller/instance/reconciler.ts'
@@ -8,21 +8,15 @@ import type { SpritesClient } from '../../controller/sprites/client.ts'
 import { SpriteMissing, SpritesUnavailable } from '../../controller/sprites/errors.ts'
 import { spriteFiles } from '../../deploy/sprite/templates.ts'
 import { ABSENT_AFTER_MS } from '../../machines/limits.ts'
-import type { Sql } from '../../specs/db/connect.ts'
 import { loadInstances } from '../../specs/db/instances.ts'
 import type { Fence } from '../../specs/db/pools.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { aPool, members, put, SPEC, snapshot } from '../support/builders.ts'
-import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { testDatabase } from '../support/database.ts'
 import { type VirtualClock, virtualClock } from '../support/virtual-clock.ts'
 
-let database: TestDatabase
-let sql: Sql
-beforeAll(async () => {
-  database = await testDatabase()
-  sql = database.sql
-})
-afterAll(() => database.drop())
+const { sql, drop } = await testDatabase()
+afterAll(drop)
 
 let fence: Fence
 let clock: VirtualClock

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, it } from 'vitest'
+import { afterAll, expect, it } from 'vitest'
 import type { GatewayClient } from '../../controller/gateway/client.ts'
 import { createBeatWatch } from '../../controller/instance/join-loop.ts'
 import { instanceReconciler } from '../../controller/instance/reconciler.ts'
@@ -7,19 +7,13 @@ import { createListingCache } from '../../controller/orphans/listing.ts'
 import type { SpritesClient } from '../../controller/sprites/client.ts'
 import { spriteFiles } from '../../deploy/sprite/templates.ts'
 import { getClaims, submitClaim } from '../../specs/db/claims.ts'
-import type { Sql } from '../../specs/db/connect.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { aClaim, aPool, idle, members, put, SPEC } from '../support/builders.ts'
-import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { testDatabase } from '../support/database.ts'
 import { virtualClock } from '../support/virtual-clock.ts'
 
-let database: TestDatabase
-let sql: Sql
-beforeAll(async () => {
-  database = await testDatabase()
-  sql = database.sql
-})
-afterAll(() => database.drop())
+const { sql, drop } = await testDatabase()
+afterAll(drop)
 
 it('sends every join request that it begins, also where the next one is due before its run has ended', async () => {
   const fence = await aPool(sql)

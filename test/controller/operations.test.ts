@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { inspector } from '../../controller/operations/inspect.ts'
 import {
   type OperationsDeps,
@@ -7,7 +7,6 @@ import {
 } from '../../controller/operations/reconciler.ts'
 import { createWorkQueue, type WorkQueue } from '../../controller/workqueue.ts'
 import { systemClock } from '../../specs/clock.ts'
-import type { Sql } from '../../specs/db/connect.ts'
 import {
   createOperation,
   getOperation,
@@ -17,17 +16,12 @@ import {
 import type { Fence } from '../../specs/db/pools.ts'
 import { systemRandom } from '../../specs/random.ts'
 import { aPool, idle, members, put, snapshot } from '../support/builders.ts'
-import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { testDatabase } from '../support/database.ts'
 import { until } from '../support/until.ts'
 import { type VirtualClock, virtualClock } from '../support/virtual-clock.ts'
 
-let database: TestDatabase
-let sql: Sql
-beforeAll(async () => {
-  database = await testDatabase()
-  sql = database.sql
-})
-afterAll(() => database.drop())
+const { sql, drop } = await testDatabase()
+afterAll(drop)
 
 let fence: Fence
 let clock: VirtualClock

@@ -1,22 +1,16 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { createListingCache, type ListingCache } from '../../controller/orphans/listing.ts'
 import { type Orphans, orphansReconciler } from '../../controller/orphans/reconciler.ts'
 import type { Sprite, SpritesClient } from '../../controller/sprites/client.ts'
 import { SpritesUnavailable } from '../../controller/sprites/errors.ts'
-import type { Sql } from '../../specs/db/connect.ts'
 import type { Fence } from '../../specs/db/pools.ts'
 import { aPool, members, put, snapshot } from '../support/builders.ts'
-import { type TestDatabase, testDatabase } from '../support/database.ts'
+import { testDatabase } from '../support/database.ts'
 import { type VirtualClock, virtualClock } from '../support/virtual-clock.ts'
 
 const MINUTE = 60_000
-let database: TestDatabase
-let sql: Sql
-beforeAll(async () => {
-  database = await testDatabase()
-  sql = database.sql
-})
-afterAll(() => database.drop())
+const { sql, drop } = await testDatabase()
+afterAll(drop)
 
 let fence: Fence
 let clock: VirtualClock

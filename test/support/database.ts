@@ -15,7 +15,7 @@ export interface TestDatabase {
 }
 
 /**
- * A database of one test file, made in about 15 ms as a copy of one that was migrated once. Call it in `beforeAll`,
+ * A database of one test file, made in about 15 ms as a copy of one that was migrated once. Await it at the top of the file,
  * and `drop` in `afterAll`.
  * @param options.empty nothing migrated, for whoever tests that.
  */
