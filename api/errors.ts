@@ -16,7 +16,9 @@ export class TooManyFailedSignIns extends Error {
   /** s. */
   readonly retryAfter: number
   constructor(retryAfter: number) {
-    super(`too many wrong API keys came from your address: try again in ${retryAfter} s, with the right one`)
+    super(
+      `too many different wrong API keys came from your address: try again in ${retryAfter} s, with the right one`,
+    )
     this.retryAfter = retryAfter
   }
 }

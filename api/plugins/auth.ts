@@ -49,10 +49,11 @@ export const authPlugin = fastifyPlugin<AuthOptions>(
       if (access === 'metrics' && metricsToken === null) return
       if (key === null && access === 'optional') return
       if (key === null) throw new Unauthorized() // no guess
-      await limit.check(request.ip)
+      const address: string = request.ip ?? '' // undefined once the connection is gone, whatever the type says
+      await limit.check(address)
       const actor = access === 'metrics' ? scraper(key) : authenticate(key)
       if (!actor) {
-        await limit.failed(request.ip)
+        await limit.failed(address, key)
         throw new Unauthorized()
       }
       request.actor = actor

@@ -1,38 +1,46 @@
+import { createHash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
 import { RateLimiterMemory } from 'rate-limiter-flexible'
 import { TooManyFailedSignIns } from '../errors.ts'
 
 export interface SignInLimitOptions {
-  /** Wrong keys that one caller may send in a window. */
+  /** Different wrong keys that one caller may send in a window. */
   failures: number
   /** s. */
   windowSeconds: number
 }
 
-/** A person pastes a wrong key some times; a script with an old key asks every few seconds and is told to stop. */
+/** More than a person tries; a guesser gets 28,800 a day, of keys that have 16 characters or more. */
 export const SIGN_IN_LIMIT: SignInLimitOptions = { failures: 20, windowSeconds: 60 }
 
 /**
- * Slows whoever guesses keys, and nobody else: it counts failures, by the caller's own address. From there nothing is
- * compared any more until the window is over, so that a right guess among many tells nothing. Each process counts for
- * itself: n replicas let n times as many through.
+ * Slows whoever guesses keys, and nobody else: it counts different wrong keys, by the caller's own address. One that is
+ * sent over and over counts once: a script that kept its key through a rotation must not shut out the office around it.
+ * From an address that has none left nothing is compared until its window is over, so that a right guess among many tells
+ * nothing. Each process counts for itself: n replicas let n times as many through.
  */
 export class SignInLimit {
-  readonly #failed: RateLimiterMemory
+  readonly #wrong: RateLimiterMemory
+  /** Which keys were counted, by digest: at most `failures` for each address. */
+  readonly #counted: RateLimiterMemory
 
   constructor({ failures, windowSeconds }: SignInLimitOptions) {
-    this.#failed = new RateLimiterMemory({ points: failures, duration: windowSeconds })
+    this.#wrong = new RateLimiterMemory({ points: failures, duration: windowSeconds })
+    this.#counted = new RateLimiterMemory({ points: 1, duration: windowSeconds })
   }
 
   /** @throws TooManyFailedSignIns when this address has none left. */
   async check(address: string): Promise<void> {
-    const count = await this.#failed.get(networkOf(address))
+    const count = await this.#wrong.get(networkOf(address))
     if (count && count.remainingPoints <= 0)
       throw new TooManyFailedSignIns(Math.max(1, Math.ceil(count.msBeforeNext / 1000)))
   }
 
-  async failed(address: string): Promise<void> {
-    await this.#failed.penalty(networkOf(address))
+  async failed(address: string, key: string): Promise<void> {
+    const network = networkOf(address)
+    const digest = createHash('sha256').update(key).digest('base64url')
+    const { isFirstInDuration } = await this.#counted.penalty(`${network} ${digest}`)
+    if (isFirstInDuration) await this.#wrong.penalty(network)
   }
 }
 

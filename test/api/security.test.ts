@@ -1,4 +1,4 @@
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { describe, expect, it } from 'vitest'
 import { type Actor, authPlugin } from '../../api/plugins/auth.ts'
 import { errorsPlugin } from '../../api/plugins/errors.ts'
@@ -37,8 +37,9 @@ describe('roles', () => {
 describe('wrong keys', () => {
   const LIMIT = { failures: 3, windowSeconds: 60 }
 
-  async function open(limit = LIMIT) {
+  async function open(limit = LIMIT, before: (app: FastifyInstance) => void = () => {}) {
     const app = Fastify({ trustProxy: (_, hop) => hop < 1 })
+    before(app)
     await app.register(errorsPlugin)
     const authenticate = (key: string) =>
       key === 'key' ? { name: 'somebody', role: 'admin' as const } : null
@@ -66,15 +67,30 @@ describe('wrong keys', () => {
     }
   })
 
+  it('that are one and the same count once: a script with an old key keeps nobody out', async () => {
+    const ask = await open()
+    for (let n = 0; n < 10; n++) expect((await ask('of-last-year')).statusCode).toBe(401)
+    expect((await ask('key')).statusCode).toBe(200)
+  })
+
+  it('of a caller whose connection is gone have no address, and break nothing', async () => {
+    const ask = await open(LIMIT, (app) => {
+      app.addHook('onRequest', async (request) => {
+        Object.defineProperty(request, 'ip', { value: undefined }) // as a socket that was destroyed has it
+      })
+    })
+    expect((await ask('guess')).statusCode).toBe(401)
+  })
+
   it('of one caller keep nobody else out', async () => {
     const ask = await open()
-    for (let n = 0; n < 10; n++) await ask('guess')
+    for (let n = 0; n < 10; n++) await ask(`guess-${n}`)
     expect((await ask('key', '203.0.113.8')).statusCode).toBe(200)
   })
 
   it('count for a whole network of IPv6, which one caller holds', async () => {
     const ask = await open()
-    for (let n = 0; n < LIMIT.failures; n++) await ask('guess', `2001:db8:0:7::${n}`)
+    for (let n = 0; n < LIMIT.failures; n++) await ask(`guess-${n}`, `2001:db8:0:7::${n}`)
     expect((await ask('key', '2001:0db8::7:1:2:3:4')).statusCode).toBe(429)
     expect((await ask('key', '2001:db8:0:8::1')).statusCode).toBe(200)
   })
@@ -85,7 +101,7 @@ describe('wrong keys', () => {
       expect((await ask('key')).statusCode).toBe(200)
       expect((await ask(null)).statusCode).toBe(401)
     }
-    for (let n = 0; n < LIMIT.failures; n++) await ask('guess', undefined, '/metrics')
+    for (let n = 0; n < LIMIT.failures; n++) await ask(`guess-${n}`, undefined, '/metrics')
     expect((await ask('scrape-me', undefined, '/metrics')).statusCode).toBe(429)
     expect((await ask('key')).statusCode).toBe(429)
   })
