@@ -155,9 +155,6 @@ async function spriteFacets({ sprites }: InstanceDeps, run: Run): Promise<Facets
   return { sprite: 'present' }
 }
 
-/** `EX_CONFIG`, by which the clone of setup.sh says that no try can help; of another phase it is a program's own. */
-const SETUP_REFUSED = 78
-
 async function setupFacets({ sprites, files }: InstanceDeps, run: Run, context: Context): Promise<Facets> {
   const { spriteName } = run.instance
   const bytes = await sprites.readFile(spriteName, files.paths.setupStatus, run.signal)
@@ -185,7 +182,7 @@ async function setupFacets({ sprites, files }: InstanceDeps, run: Run, context: 
   }
   if (over) {
     run.found.setupError = status.error
-    return { setup: status.phase === 'clone' && status.exit === SETUP_REFUSED ? 'refused' : 'failed' }
+    return { setup: files.isRefused(status) ? 'refused' : 'failed' }
   }
   return { setup: 'running', beat: status.beat }
 }

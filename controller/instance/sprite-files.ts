@@ -33,6 +33,8 @@ export interface SpriteFiles {
     intervalSeconds: number
   }): string[]
   setupStatusSchema: z.ZodType<SetupStatus>
+  /** It ended since the repository has no such ref, or is not for us: no try can help. */
+  isRefused(status: SetupStatus): boolean
   joinsStatusSchema: z.ZodType<JoinsStatus>
 }
 

@@ -25,6 +25,7 @@ OPENCLAW=$SPRITE_ROOT/openclaw
 BIN=$SPRITE_ROOT/usr/local/bin
 SOCKET=$SPRITE_ROOT/.sprite/api.sock
 BEAT_SECONDS=10
+REFUSED=78 # EX_CONFIG of sysexits.h
 HOLD_TICKS=6 # the task that keeps the Sprite awake lives for 5 minutes and is renewed each minute
 
 # An exec's HOME, PATH and language are whatever its starter had. git gives up on a transfer that stalls for a minute.
@@ -243,15 +244,15 @@ phase_clone() {
   [ -z "$COMMIT" ] || [ "$(git rev-parse HEAD)" = "$COMMIT" ] || { echo 'fetched another commit than the pinned one'; return 1; }
 }
 
-# git has one exit code for all that can go wrong, so its words are looked at; in English, whatever the Sprite speaks.
+# git has one exit code for all that can go wrong, so its words are looked at: English ones, by LC_ALL above.
+# A 403 or a 5xx is not among them: hosts answer so when they are busy.
 fetch() {
   local said
-  said=$(LC_ALL=C GIT_TERMINAL_PROMPT=0 git fetch -q --depth 1 origin "${COMMIT:-$REF}" 2>&1) && return
+  said=$(git fetch -q --depth 1 origin "${COMMIT:-$REF}" 2>&1) && return
   echo "$said"
   case "$said" in
-    *"couldn't find remote ref"* | *'not our ref'* | *'Authentication failed'* | *'could not read Username'* | *'Repository not found'*)
-      return 78
-      ;;
+    *"ouldn't find remote ref"* | *'not our ref'* | *"fatal: repository '"*"' not found"*) return "$REFUSED" ;;
+    *'Authentication failed'* | *'could not read Username'*) return "$REFUSED" ;;
   esac
   return 1
 }

@@ -185,6 +185,12 @@ export const setupStatusSchema = z.object({
 })
 export type SetupStatus = z.infer<typeof setupStatusSchema>
 
+/** What setup.sh ends its clone with where the repository has no such ref, or is not for us. */
+export const SETUP_REFUSED = 78
+/** Of another phase that number is a program's own. */
+const isRefused = ({ phase, exit }: { phase: string; exit: number | null }) =>
+  phase === 'clone' && exit === SETUP_REFUSED
+
 /** `joins.json`: the loop ended when `done`, and somebody was let in when `approved`. */
 export const joinsStatusSchema = z.object({
   conversation: z.string(),
@@ -214,6 +220,7 @@ export interface SpriteFiles {
   joinsArgv: typeof joinsArgv
   setupArgv: readonly string[]
   setupStatusSchema: typeof setupStatusSchema
+  isRefused: typeof isRefused
   joinsStatusSchema: typeof joinsStatusSchema
   setupDigest: typeof setupDigest
 }
@@ -227,6 +234,7 @@ export const spriteFiles: SpriteFiles = {
   joinsArgv,
   setupArgv: SETUP_ARGV,
   setupStatusSchema,
+  isRefused,
   joinsStatusSchema,
   setupDigest,
 }

@@ -1,10 +1,11 @@
 import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest'
 import { commitStandin, ensureStandinRepo } from '../../deploy/local/standin-repo.ts'
-import { setupEnv } from '../../deploy/sprite/templates.ts'
+import { SETUP_REFUSED, setupEnv } from '../../deploy/sprite/templates.ts'
 import { createSpriteFolder, isAlive, type SpriteFolder } from '../support/sprite-folder.ts'
 
 let repoDir: string
@@ -47,13 +48,23 @@ async function version(
   })
 }
 
-async function ask(attempt: string, commit: string | null, ref = 'staging') {
-  await sprite.write('home/sprite/.clawpool/setup.env', setupEnv({ attempt, repo, ref, commit }))
+async function ask(attempt: string, commit: string | null, ref = 'staging', from = repo) {
+  await sprite.write('home/sprite/.clawpool/setup.env', setupEnv({ attempt, repo: from, ref, commit }))
 }
 
-async function start(attempt: string, commit: string | null, ref?: string) {
-  await ask(attempt, commit, ref)
+async function start(attempt: string, commit: string | null, ref?: string, from?: string) {
+  await ask(attempt, commit, ref, from)
   expect(await sprite.setup()).toEqual({ code: 0, stdout: '', stderr: '' })
+}
+
+/** A host of repositories that answers every request so, as `address:port`. */
+async function hostThatAnswers(status: number): Promise<string> {
+  const host = createServer((_, response) => {
+    response.writeHead(status, { 'www-authenticate': 'Basic realm="git"' }).end()
+  })
+  await new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve))
+  onTestFinished(() => void host.close())
+  return `127.0.0.1:${(host.address() as AddressInfo).port}`
 }
 
 describe('a build', () => {
@@ -164,11 +175,32 @@ describe('a build that fails', () => {
     expect(await sprite.read('home/sprite/.clawpool/setup.log')).toContain('"quoted"')
   })
 
-  it('names the ref that is not there', async () => {
-    await start('try-1', null, 'no-such-branch')
+  it.each([
+    ['a ref', null, 'no-such-branch'],
+    ['a commit', 'f'.repeat(40), 'staging'],
+  ])('names %s that is not there, and says that trying again cannot help', async (_, commit, ref) => {
+    await start('try-1', commit, ref)
     const { exit, error } = await sprite.until((status) => status.exit !== null)
-    expect(exit).toBe(78) // trying again cannot help
-    expect(error).toMatch(/^clone: .*no-such-branch/)
+    expect(exit).toBe(SETUP_REFUSED)
+    expect(error).toMatch(new RegExp(`^clone: .*${commit ?? ref}`))
+  })
+
+  it.each([
+    [401, 'wants a name', SETUP_REFUSED],
+    [404, 'has no such repository', SETUP_REFUSED],
+    [403, 'has had enough of us', 1],
+    [503, 'is in trouble', 1],
+  ])('may be tried again or not by what its host answers: %d, which %s', async (status, _, expected) => {
+    await start('try-1', null, 'staging', `http://${await hostThatAnswers(status)}/openclaw`)
+    expect(await sprite.until(({ exit }) => exit !== null)).toMatchObject({ phase: 'clone', exit: expected })
+  })
+
+  it('is refused as well where it brings a name and a word that its host does not take', async () => {
+    await start('try-1', null, 'staging', `http://user:canary-word@${await hostThatAnswers(401)}/openclaw`)
+    const { exit, error } = await sprite.until((status) => status.exit !== null)
+    expect(exit).toBe(SETUP_REFUSED)
+    expect(error).toContain('Authentication failed')
+    expect(error).not.toContain('canary-word')
   })
 })
 

@@ -1,6 +1,12 @@
 import { z } from 'zod'
 import { sleep } from '../../../../specs/clock.ts'
-import { SETUP_PHASES, type SetupStatus, SPRITE_PATHS, setupStatusSchema } from '../../../sprite/templates.ts'
+import {
+  SETUP_PHASES,
+  SETUP_REFUSED,
+  type SetupStatus,
+  SPRITE_PATHS,
+  setupStatusSchema,
+} from '../../../sprite/templates.ts'
 import { type Machine, type Program, silentIo } from './machine.ts'
 import type { Behaviour } from './repository.ts'
 
@@ -114,7 +120,8 @@ function carryOut(
     case 'clone': {
       const wanted = wish.commit || wish.ref
       status.commit = repository.resolve(wanted)
-      if (status.commit === null) return { code: 78, text: `fatal: couldn't find remote ref ${wanted}` }
+      if (status.commit === null)
+        return { code: SETUP_REFUSED, text: `fatal: couldn't find remote ref ${wanted}` }
       disk.remove('/openclaw')
       disk.write('/openclaw/package.json', '{"name":"openclaw"}\n')
       return null

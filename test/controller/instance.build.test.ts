@@ -6,7 +6,7 @@ import type { InstanceDeps } from '../../controller/instance/run.ts'
 import { createListingCache, type ListingCache } from '../../controller/orphans/listing.ts'
 import type { SpritesClient } from '../../controller/sprites/client.ts'
 import { SpriteMissing, SpritesUnavailable } from '../../controller/sprites/errors.ts'
-import { spriteFiles } from '../../deploy/sprite/templates.ts'
+import { SETUP_REFUSED, spriteFiles } from '../../deploy/sprite/templates.ts'
 import { ABSENT_AFTER_MS } from '../../machines/limits.ts'
 import { loadInstances } from '../../specs/db/instances.ts'
 import type { Fence } from '../../specs/db/pools.ts'
@@ -68,10 +68,10 @@ function reconciler(sprites = silent) {
   return instanceReconciler(deps)
 }
 
-async function building(deadline: number): Promise<string> {
+async function building(deadline: number, tries = 2): Promise<string> {
   const [id = ''] = await members(sql, fence, 1)
   await put(sql, fence, id, {
-    machine: snapshot('installing', { deadline, tries: 2, seen: true }),
+    machine: snapshot('installing', { deadline, tries, seen: true }),
     sprite_id: 'sprite-1',
   })
   return id
@@ -135,5 +135,41 @@ describe('a Sprite that vanishes while it is built', () => {
     expect(await phaseOf(id)).toBeUndefined()
     const [revision] = await sql`select failures, last_error from pool_revisions where pool = ${fence.pool}`
     expect(revision).toEqual({ failures: 1, last_error: 'SpriteLost' })
+  })
+})
+
+describe('a setup that failed', () => {
+  const RESULT = {
+    beat: 3,
+    percent: 15,
+    commit: null,
+    home: '/home/sprite',
+    error: 'why',
+    takes: [],
+    updatedAt: '2026-01-01T00:00:00Z',
+  }
+  /** There is a result of the first try, and no other answer. */
+  const ended = (id: string, phase: string, exit: number) =>
+    new Proxy(silent, {
+      get: (target, call: keyof SpritesClient) =>
+        call !== 'readFile'
+          ? target[call]
+          : async (_: string, path: string) =>
+              path === spriteFiles.paths.setupStatus
+                ? Buffer.from(JSON.stringify({ ...RESULT, attempt: `${id}-1`, phase, exit }))
+                : null,
+    })
+  it.each([
+    ['is tried again', 'clone', 128, 'installing', 2, 0],
+    ['is tried again where a build chose the same number', 'build', SETUP_REFUSED, 'installing', 2, 0],
+    ['is given up where no try can help, and opens the breaker', 'clone', SETUP_REFUSED, 'deleting', 0, 3],
+  ])('%s', async (_, phase, exit, expected, tries, failures) => {
+    const id = await building(clock.now() + 600_000, 1)
+    const reconcile = reconciler(ended(id, phase, exit))
+    await reconcile(id, 'builds', new AbortController().signal).catch(() => {}) // what it begins next gets no answer
+    const [loaded] = await loadInstances(sql, [id])
+    expect(loaded?.instance).toMatchObject({ phase: expected, machine: { context: { tries } } })
+    const [revision] = await sql`select failures from pool_revisions where pool = ${fence.pool}`
+    expect(revision).toEqual({ failures })
   })
 })
