@@ -47,7 +47,7 @@ describe.concurrent('after kill -9', () => {
   })
 
   it('in the middle of a delivery and a restore every claim is settled, each by one instance that nobody used before', {
-    timeout: 2 * RESTORE_LIMIT_MS,
+    timeout: 2 * (RESTORE_LIMIT_MS + BUILD_LIMIT_MS), // past the sum of its own waits, which say what did not come
   }, async ({ onTestFinished }) => {
     const dataDir = temporaryFolder()
     onTestFinished(() => removeDataDir(dataDir))
