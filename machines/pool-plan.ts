@@ -127,7 +127,7 @@ export function planPool({ spec, groups, waiting, orphans: known, breaker }: Pla
           type: 'BreakerOpen',
           status: 'True',
           reason: breaker.state === 'open' ? 'BuildsFail' : 'Trying',
-          message: `Builds of this template failed in a row${breaker.error ? ` (${breaker.error.slice(0, 200)})` : ''}: ${
+          message: `Builds of this template fail${breaker.error ? ` (${breaker.error.slice(0, 200)})` : ''}: ${
             breaker.state === 'open'
               ? `the next try is at ${new Date(breaker.untilMs).toISOString()}`
               : 'one build is tried now'

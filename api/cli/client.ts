@@ -47,7 +47,9 @@ export function createClient(fetch: typeof globalThis.fetch, url: string, key: s
       const content = parse(text)
       if (answer.ok) return content ?? text
       if (answer.status === 401)
-        throw new CliError(`${url} does not take this key: set POOL_API_KEY to the key of that pool`)
+        throw new CliError(
+          `${url} ${key ? 'does not take this key' : 'asks for a key'}: set POOL_API_KEY to the key of that pool`,
+        )
       const said = (content as { error?: unknown } | undefined)?.error
       throw new CliError(
         typeof said === 'string' ? said : `${method} ${path}: ${url} answered ${answer.status}`,

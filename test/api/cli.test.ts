@@ -83,12 +83,14 @@ describe('commands', () => {
     expect((await clawpool(args as string[])).code).toBe(code)
   })
 
-  it('name what is wrong: no server, a wrong key', async () => {
+  it('name what is wrong: no server, a wrong key, none', async () => {
     const nobody = await clawpool(['counts'], { env: { POOL_URL: 'http://127.0.0.1:1' } })
     expect(nobody).toMatchObject({ code: 1, err: expect.stringContaining('http://127.0.0.1:1') })
     const wrong = await clawpool(['status'], { env: { POOL_API_KEY: 'CANARY-key' } })
     expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining('POOL_API_KEY') })
     expect(wrong.err).not.toContain('CANARY')
+    const none = await clawpool(['status'], { env: { POOL_API_KEY: '' } })
+    expect(none).toMatchObject({ code: 1, err: expect.stringContaining('asks for a key: set POOL_API_KEY') })
   })
 })
 
