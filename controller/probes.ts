@@ -5,7 +5,7 @@
 import PQueue from 'p-queue'
 import { type Clock, sleep } from '../specs/clock.ts'
 import type { Sql } from '../specs/db/connect.ts'
-import { type ProbeResult, type ProbeTarget, probeTargets, writeProbes } from '../specs/db/instances.ts'
+import { type ProbeResult, type ProbeTarget, probeTargets, writeProbes } from '../specs/db/probes.ts'
 import type { Random } from '../specs/random.ts'
 import type { GatewayClient } from './gateway/client.ts'
 

@@ -3,7 +3,8 @@
  * its limits. A test compares them, so neither can grow old.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { EFFECTS, INTENTS, instanceMachine } from '../machines/instance.machine.ts'
+import { instanceMachine } from '../machines/instance.machine.ts'
+import { EFFECTS, INTENTS } from '../machines/life.ts'
 import * as limits from '../machines/limits.ts'
 
 const README = new URL('../machines/README.md', import.meta.url)

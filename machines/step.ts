@@ -1,13 +1,6 @@
 import { transition } from 'xstate'
-import {
-  type Context,
-  EFFECTS,
-  type Effect,
-  FRESH,
-  INTENTS,
-  type Intent,
-  instanceMachine,
-} from './instance.machine.ts'
+import { instanceMachine } from './instance.machine.ts'
+import { type Context, EFFECTS, type Effect, FRESH, INTENTS, type Intent } from './life.ts'
 import type { Observed } from './observed.ts'
 
 /** What a row stores. `version` counts changes of the context's shape. */

@@ -2,7 +2,7 @@
  * One intent, one call (or a few that belong together), each safe to find half done. What was begun is looked at again by
  * the next observation; nothing here decides.
  */
-import type { Intent } from '../../machines/instance.machine.ts'
+import type { Intent } from '../../machines/life.ts'
 import { CONVERSE_LIMIT_MS, JOIN_LIMIT_MS } from '../../machines/limits.ts'
 import { INVITE_DOMAINS } from '../../specs/claim.ts'
 import { blockCreates, takeCreateToken } from '../../specs/db/limits.ts'

@@ -3,7 +3,7 @@
  * the client's error where the whole pass can say nothing; absence is only ever what the provider said in so many words.
  */
 
-import type { Context } from '../../machines/instance.machine.ts'
+import type { Context } from '../../machines/life.ts'
 import { START_LIMIT_MS } from '../../machines/limits.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import type { FileEntry } from '../sprites/client.ts'

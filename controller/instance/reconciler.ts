@@ -4,7 +4,7 @@
  */
 
 import { nextLookMs } from '../../machines/backoff.ts'
-import { type Context, FRESH, type Intent } from '../../machines/instance.machine.ts'
+import { type Context, FRESH, type Intent } from '../../machines/life.ts'
 import { ABSENT_AFTER_MS, PROOF_GAP_MS, SETUP_LIMIT_MS, START_LIMIT_MS } from '../../machines/limits.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { decode, type Step, step, VERSION } from '../../machines/step.ts'

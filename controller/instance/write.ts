@@ -1,8 +1,8 @@
 /** What a step means for the rows: one statement for the instance, its claim, its keys and the news. */
 
 import { backoffMs } from '../../machines/backoff.ts'
-import { TEMPLATE_REFUSED } from '../../machines/instance.machine.ts'
 import { JOIN_LIMIT_MS, RESTORE_LIMIT_MS } from '../../machines/limits.ts'
+import { TEMPLATE_REFUSED } from '../../machines/moves.ts'
 import type { Step } from '../../machines/step.ts'
 import { sleep } from '../../specs/clock.ts'
 import { type ConditionNow, setConditions } from '../../specs/condition.ts'
@@ -10,11 +10,11 @@ import { isRetryable, isUnavailable } from '../../specs/db/connect.ts'
 import {
   type BuildEnd,
   beginDelivery,
-  clearStrikes,
   type InstanceWrite,
   type News,
   writeInstance,
 } from '../../specs/db/instances.ts'
+import { clearStrikes } from '../../specs/db/probes.ts'
 import type { Attempt, Instance } from '../../specs/instance.ts'
 import type { Template } from '../../specs/pool.ts'
 import { cut } from '../../specs/text.ts'

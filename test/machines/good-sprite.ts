@@ -2,7 +2,7 @@
  * A world that behaves: one row, and one Sprite that does what it is asked, in the time that real ones take. Small on
  * purpose; how the provider fails is another matter, here only what it comes to when it stops failing.
  */
-import type { Effect, Intent } from '../../machines/instance.machine.ts'
+import type { Effect, Intent } from '../../machines/life.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { type Snapshot, step } from '../../machines/step.ts'
 import { instants } from './explore.ts'

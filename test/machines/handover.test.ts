@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { FRESH } from '../../machines/instance.machine.ts'
+import { FRESH } from '../../machines/life.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { step, VERSION } from '../../machines/step.ts'
 

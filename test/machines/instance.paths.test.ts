@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { FRESH, instanceMachine } from '../../machines/instance.machine.ts'
+import { instanceMachine } from '../../machines/instance.machine.ts'
+import { FRESH } from '../../machines/life.ts'
 import { SETUP_TRIES } from '../../machines/limits.ts'
 import { NOTHING_SEEN } from '../../machines/observed.ts'
 import { step } from '../../machines/step.ts'

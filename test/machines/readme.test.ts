@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { waysOfMachine, withGenerated } from '../../deploy/docs.ts'
-import { INTENTS } from '../../machines/instance.machine.ts'
+import { INTENTS } from '../../machines/life.ts'
 import { ROOT } from '../support/sources.ts'
 
 const readme = readFileSync(join(ROOT, 'machines/README.md'), 'utf8')

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Context, FRESH } from '../../machines/instance.machine.ts'
+import { type Context, FRESH } from '../../machines/life.ts'
 import { NOTHING_SEEN, type Observed } from '../../machines/observed.ts'
 import { decode, initialSnapshot, step, VERSION } from '../../machines/step.ts'
 

@@ -1,4 +1,4 @@
-import { FRESH } from '../../machines/instance.machine.ts'
+import { FRESH } from '../../machines/life.ts'
 import { VERSION } from '../../machines/step.ts'
 import type { ClaimSubmission } from '../../specs/db/claims.ts'
 import type { Sql } from '../../specs/db/connect.ts'

@@ -10,10 +10,10 @@ import {
   removeInstance,
   unwantIdle,
   writeInstance,
-  writeProbes,
 } from '../../../specs/db/instances.ts'
 import { releaseLease, takeLease } from '../../../specs/db/leases.ts'
 import { getPool, listRevisions, putSpec } from '../../../specs/db/pools.ts'
+import { writeProbes } from '../../../specs/db/probes.ts'
 import { aClaim, aPool, idle, idleOnes, members, put, SPEC, snapshot } from '../../support/builders.ts'
 import { testDatabase } from '../../support/database.ts'
 
