@@ -114,13 +114,14 @@ begin
   if picked is null then
     perform lock_line(its_pool);
     perform serve_line(its_pool);
-    -- A row that somebody has locked for a moment is not absent: look again while a free one exists, locked or not.
+    -- A row that somebody has locked for a moment is not absent: look again while a free one exists, locked or not, for as
+    -- long as a commit may take on a slow disk. (To wait for the row's own lock in here ends in a deadlock.)
     loop
       exit when exists (select from claims where pool = its_pool and phase = 'Waiting'
                            and cancelled_at is null and deadline_at > pool_now());
       picked := pick_instance(its_pool);
       tries := tries + 1;
-      exit when picked is not null or tries >= 10
+      exit when picked is not null or tries >= 250
              or not exists (select from instances where pool = its_pool and shelf);
       perform pg_sleep(0.002);
     end loop;

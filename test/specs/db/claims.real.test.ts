@@ -107,6 +107,20 @@ describe('a claim', () => {
     expect(answers.filter(({ outcome }) => outcome === 'Empty')).toHaveLength(0)
   })
 
+  it('waits for a write that holds the whole shelf while it commits, and is not told "empty"', async () => {
+    const fence = await aPool(sql, { maxTotal: 100 })
+    await idleOnes(sql, fence, 3)
+    const isHeld = Promise.withResolvers<void>()
+    const write = sql.begin(async (tx) => {
+      await tx`update instances set protected = not protected where pool = ${fence.pool} and shelf`
+      isHeld.resolve()
+      await tx`select pg_sleep(0.1)` // as long as a slow disk takes for a commit
+    })
+    await isHeld.promise
+    expect(await submitClaim(sql, aClaim(fence.pool))).toMatchObject({ outcome: 'Bound' })
+    await write
+  })
+
   it('and a drain never take the same instance', async () => {
     const fence = await aPool(sql, { maxTotal: 300 })
     for (let round = 0; round < 40; round++) {
